@@ -1,0 +1,143 @@
+"""Records on disk: what ran, on what, and what came of it. Each carries a version."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import importlib.metadata
+import io
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deitft.core.files import read_json, write_json
+from deitft.errors import DataError
+
+RUN_RECORD_VERSION = 1
+
+LIBRARIES = ("deitft", "torch", "torchvision", "timm", "numpy", "pillow", "albumentations", "scikit-learn")
+
+
+def now() -> str:
+    """The time in UTC, to the second, as ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def version_of(library: str) -> str | None:
+    """The installed version of a library, without importing it; None where it is not installed."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def environment() -> dict[str, object]:
+    """What the numbers were made with: versions, system, processor, cores. No host name, no user name."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "versions": {name: version_of(name) for name in LIBRARIES},
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+@dataclass(slots=True, kw_only=True)
+class RunRecord:
+    """One run as a person may read it: ``run.json``.
+
+    ``status`` is "running", "stopped" (resumable), "failed" or "done".
+    """
+
+    name: str
+    verb: str
+    command: list[str]
+    status: str
+    started: str
+    model: str = ""
+    recipe: str = ""
+    seed: int = 0
+    data: dict[str, object] = field(default_factory=dict)
+    environment: dict[str, object] = field(default_factory=environment)
+    result: dict[str, object] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    findings: list[dict[str, object]] = field(default_factory=list)
+    errors: list[dict[str, object]] = field(default_factory=list)
+    allowed_changes: list[str] = field(default_factory=list)
+    ended: str | None = None
+    version: int = RUN_RECORD_VERSION
+
+    def write(self, folder: Path) -> None:
+        """Write ``run.json`` durably."""
+        write_json(folder / "run.json", {name: getattr(self, name) for name in self.__slots__})
+
+
+def read_run_record(folder: Path) -> RunRecord:
+    """Read ``run.json`` of a run folder.
+
+    Raises:
+        DataError: not a run record, or of a later version than this program knows (id RUN).
+    """
+    value = read_json(folder / "run.json")
+    names = set(RunRecord.__slots__)
+    if not isinstance(value, dict) or not {"name", "verb", "status", "version"} <= set(value):
+        raise DataError(f"{folder / 'run.json'} is not a run record", "name a folder under runs/", id="RUN")
+    if int(value["version"]) > RUN_RECORD_VERSION:
+        raise DataError(
+            f"{folder} was written by a newer deitft (record version {value['version']})",
+            "upgrade deitft",
+            id="RUN",
+        )
+    return RunRecord(**{name: item for name, item in value.items() if name in names})
+
+
+def command_line(argv: Sequence[str] | None = None) -> list[str]:
+    """The exact command that made this run, with the program's short name in front."""
+    words = list(sys.argv if argv is None else argv)
+    return ["deitft", *words[1:]]
+
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def guard_cell(value: object) -> object:
+    """A text cell that a spreadsheet would run as a formula gets a leading apostrophe (fault S5)."""
+    if isinstance(value, str) and value.startswith((*_FORMULA_STARTS, "'")):
+        return "'" + value
+    return value
+
+
+def unguard_cell(text: str) -> str:
+    """Take the guard off again."""
+    return text[1:] if len(text) > 1 and text[0] == "'" and text[1] in (*_FORMULA_STARTS, "'") else text
+
+
+def csv_text(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
+    """Rows as CSV text, every text cell guarded."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([guard_cell(name) for name in columns])
+    for row in rows:
+        writer.writerow([guard_cell(row.get(name, "")) for name in columns])
+    return out.getvalue()
+
+
+def parse_csv_text(text: str) -> list[dict[str, str]]:
+    """The reader of ``csv_text``: cells come back as they were."""
+    reader = csv.reader(io.StringIO(text))
+    header = [unguard_cell(cell) for cell in next(reader, [])]
+    return [dict(zip(header, map(unguard_cell, row), strict=False)) for row in reader]

@@ -1,0 +1,217 @@
+"""Recipe: what may be asked for. One field, one meaning; strict about names and types.
+
+``auto`` means that ``plan.resolve`` decides from the data and the machine; what it decided stands in
+``plan.json`` beside what was asked.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from deitft.core.units import parse_length, parse_seconds
+
+SCHEMA_VERSION = 1
+
+Auto = Literal["auto"]
+
+
+def _is_length(text: str) -> str:
+    if text != "auto":
+        parse_length(text)
+    return text
+
+
+def _is_duration(text: str) -> str:
+    parse_seconds(text)
+    return text
+
+
+LengthText = Annotated[str, AfterValidator(_is_length)]
+DurationText = Annotated[str, AfterValidator(_is_duration)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown names are refused, types are not bent, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class ModelSection(Section):
+    """Which function, and how much of it learns."""
+
+    name: str = Field("deit_s", description="short name (`deitft models`) or any timm name with its tag")
+    trainable: Literal["all", "attention", "head"] = Field(
+        "all",
+        description="`attention`: attention, position embedding and heads only (Touvron et al. 2022, "
+        "arXiv 2203.09795, section 4); `head`: a linear probe on frozen features",
+    )
+    drop_path: Share | Auto = Field("auto", description="stochastic depth of the last block (linear from 0)")
+    image_size: Annotated[int, Field(ge=16, le=2048)] | Auto = Field(
+        "auto", description="pixels a side at evaluation; auto: what the weights were made for"
+    )
+
+
+class ImageSection(Section):
+    """How a photo becomes the square the model sees, in every verb."""
+
+    aspect: Literal["auto", "crop", "pad", "squash"] = Field(
+        "auto", description="what is done with photos not square"
+    )
+    crop_share: Annotated[float, Field(ge=0.1, le=1)] | Auto = Field("auto", description="timm's crop_pct")
+    background: tuple[int, int, int] = Field((255, 255, 255), description="what transparency is laid on, RGB")
+
+
+class TrainSection(Section):
+    """How long, how many at a time, in which precision."""
+
+    length: LengthText = Field("auto", description='"8 epochs", "2000 steps" or auto: from the number of photos')
+    batch: Count | Auto = Field("auto", description="photos a step, over all processes and micro-batches")
+    micro_batch: Count | Auto = Field(
+        "auto", description="photos in memory at once; changes memory, not the result"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    channels_last: bool | Auto = "auto"
+    compile: bool = Field(False, description="torch.compile: pays on long runs")
+    train_size: Annotated[int, Field(ge=16, le=2048)] | Auto = Field(
+        "auto", description="pixels a side in training before `full_size_from` (Touvron et al. 2019, FixRes)"
+    )
+    full_size_from: Share = Field(0.0, description="share of the steps after which training is at full size")
+    validate_every: LengthText = Field("1 epochs", description="how often the val photos are looked at")
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="validations without a better score before stopping early"
+    )
+    select_by: Literal["top1", "balanced_accuracy", "loss"] = Field(
+        "top1", description="what `best` means, on val"
+    )
+    save_every: DurationText = Field("5m", description="a checkpoint at least this often")
+    keep_checkpoints: Count = Field(2, description="checkpoints kept, beside the best")
+
+
+class OptimSection(Section):
+    """How the weights move."""
+
+    name: Literal["adamw", "lamb", "sgd"] = "adamw"
+    lr: Positive | Auto = Field("auto", description="peak learning rate, at this recipe's batch")
+    weight_decay: NotNegative = 0.05
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: Positive = 1e-8
+    momentum: Share = Field(0.9, description="for sgd")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | Auto = Field(
+        "auto", description="lr factor from each layer to the one below; 1 is none"
+    )
+    clip_norm: Positive | None = Field(None, description="largest norm of all gradients together")
+    warmup: LengthText = "auto"
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    final_lr_share: Share = Field(0.0, description="lr at the end, as a share of the peak")
+
+
+class AugmentSection(Section):
+    """What training sees of a photo."""
+
+    policy: Literal["none", "light", "randaugment", "three_augment", "albumentations"] = "light"
+    magnitude: Annotated[float, Field(ge=0, le=10)] = Field(9.0, description="RandAugment's m")
+    magnitude_std: NotNegative = Field(0.5, description="RandAugment's mstd")
+    operations: Count = Field(2, description="RandAugment's n")
+    crop: Literal["random_resized", "simple", "none"] = Field(
+        "random_resized", description="`simple`: resize, pad, random crop (DeiT III); `none`: the eval view"
+    )
+    scale: tuple[Share, Share] | Auto = Field("auto", description="share of the area a random crop keeps")
+    ratio: tuple[Positive, Positive] = (0.75, 1.3333333333333333)
+    flip: Share = Field(0.5, description="chance of a horizontal flip")
+    vertical_flip: Share = 0.0
+    color_jitter: NotNegative = Field(0.3, description="brightness, contrast, saturation; not with randaugment")
+    erasing: Share = Field(0.0, description="chance of random erasing, by normal noise")
+    repeats: Count = Field(1, description="views of a photo in one batch (repeated augmentation)")
+    albumentations: tuple[dict[str, Any], ...] = Field(
+        (), description="for `albumentations`: a list of {Name: {argument: value}} or {OneOf: [...]}"
+    )
+
+
+class MixingSection(Section):
+    """Mixup and cutmix: Beta parameters, 0 is off. DeiT: 0.8 and 1.0."""
+
+    mixup: NotNegative = 0.0
+    cutmix: NotNegative = 0.0
+    chance: Share = Field(1.0, description="share of the steps that mix")
+    switch: Share = Field(0.5, description="share of cutmix among them where both are on")
+
+
+class LossSection(Section):
+    """What is pushed down."""
+
+    name: Literal["cross_entropy", "bce"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    class_weights: Literal["none", "inverse", "inverse_sqrt", "effective"] = Field(
+        "none", description="`effective`: Cui et al. 2019, beta 0.999"
+    )
+    logit_adjustment: NotNegative = Field(0.0, description="tau of Menon et al. 2021; 0 is off")
+
+
+class SamplingSection(Section):
+    """Which photos a step draws."""
+
+    balance: Literal["none", "class", "sqrt"] = Field(
+        "none", description="`class`: every class equally often; `sqrt`: by the root of its count"
+    )
+
+
+class EmaSection(Section):
+    """A running average of the weights, validated beside them; the better by val is kept."""
+
+    decay: Annotated[float, Field(ge=0, lt=1)] | Auto | None = None
+    warmup: bool = Field(True, description="decay grows as (1 + t) / (10 + t) up to `decay`")
+
+
+class Recipe(Section):
+    """Everything a run may be asked for; `deitft recipes show NAME` prints one with its comments."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = "finetune"
+    model: ModelSection = ModelSection()
+    image: ImageSection = ImageSection()
+    train: TrainSection = TrainSection()
+    optim: OptimSection = OptimSection()
+    augment: AugmentSection = AugmentSection()
+    mixing: MixingSection = MixingSection()
+    loss: LossSection = LossSection()
+    sampling: SamplingSection = SamplingSection()
+    ema: EmaSection = EmaSection()
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Recipe:
+        mistakes = list(contradictions(self))
+        if mistakes:
+            raise ValueError("; ".join(mistakes))
+        return self
+
+
+def contradictions(recipe: Recipe) -> list[str]:
+    """Fields that do not go together, each named with its value."""
+    found = []
+    augment, train = recipe.augment, recipe.train
+    if augment.policy == "albumentations" and not augment.albumentations:
+        found.append("augment.policy is albumentations, but augment.albumentations is empty")
+    if augment.albumentations and augment.policy != "albumentations":
+        found.append(f"augment.albumentations is given, but augment.policy is {augment.policy}")
+    if augment.scale != "auto" and augment.scale[0] > augment.scale[1]:
+        found.append(f"augment.scale: {augment.scale[0]} is above {augment.scale[1]}")
+    if augment.ratio[0] > augment.ratio[1]:
+        found.append(f"augment.ratio: {augment.ratio[0]} is above {augment.ratio[1]}")
+    if isinstance(train.batch, int):
+        if isinstance(train.micro_batch, int) and train.batch % train.micro_batch:
+            found.append(f"train.micro_batch {train.micro_batch} does not divide train.batch {train.batch}")
+        if train.batch % augment.repeats:
+            found.append(f"augment.repeats {augment.repeats} does not divide train.batch {train.batch}")
+        if train.batch % 2 and (recipe.mixing.mixup or recipe.mixing.cutmix):
+            found.append(f"mixing pairs photos up: train.batch {train.batch} must be even")
+    if recipe.loss.logit_adjustment and recipe.loss.name == "bce":
+        found.append("loss.logit_adjustment is defined for cross_entropy, not for bce")
+    if recipe.loss.logit_adjustment and recipe.sampling.balance != "none":
+        found.append("loss.logit_adjustment and sampling.balance both correct for class counts: choose one")
+    return found

@@ -1,0 +1,4 @@
+"""What do people look at?
+
+In: plain arrays and records. Out: tables, plots, one offline page. No torch.
+"""
