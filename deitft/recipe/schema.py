@@ -12,7 +12,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from deitft.core.units import parse_length, parse_seconds
 
-SCHEMA_VERSION = 1
 
 Auto = Literal["auto"]
 
@@ -171,7 +170,7 @@ class EmaSection(Section):
 class Recipe(Section):
     """Everything a run may be asked for; `deitft recipes show NAME` prints one with its comments."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: str = "finetune"
     model: ModelSection = ModelSection()
     image: ImageSection = ImageSection()
