@@ -1,0 +1,129 @@
+"""What would have been enough? The frozen features with a logistic regression on top, and one constant answer.
+
+Legend: N photos, C classes, D features.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from deitft.core.progress import StopFlag, Task
+from deitft.data.stream import EvalStream
+from deitft.errors import DataError
+from deitft.evaluation.predict import look
+from deitft.evaluation.predictions import Floats, Ints, Logits
+from deitft.evaluation.scores import majority_score
+from deitft.models.build import Classifier
+from deitft.recipe.preprocessing import Preprocessing
+
+GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1)
+"""Inverse strengths of the penalty that are tried, most restrained first."""
+
+MOST_STEPS = 1000
+
+
+def frozen_features(
+    classifier: Classifier,
+    stream: EvalStream,
+    *,
+    pre: Preprocessing,
+    device: str,
+    precision: str = "fp32",
+    channels_last: bool = False,
+    task: Task | None = None,
+    stop: StopFlag | None = None,
+) -> tuple[Logits, Ints]:
+    """Features [N, D] before the head (of two tokens the mean) and labels [N] of the photos that were read."""
+    kept, columns = look(
+        classifier,
+        stream,
+        lambda images: (classifier.features(images),),
+        pre=pre,
+        device=device,
+        precision=precision,
+        channels_last=channels_last,
+        task=task,
+        stop=stop,
+    )
+    features = columns[0] if columns else np.zeros((0, 0), dtype=np.float32)
+    return features, np.asarray(stream.photos.labels, dtype=np.int64)[kept]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A linear probe: the penalty chosen on val, its score there, and its logits [N, C] on test."""
+
+    c: float
+    val_top1: float
+    test_logits: Logits
+    note: str = ""
+
+
+def probe(
+    train: tuple[npt.NDArray[np.floating], Ints],
+    val: tuple[npt.NDArray[np.floating], Ints],
+    test_features: npt.NDArray[np.floating],
+    *,
+    num_classes: int,
+    grid: Sequence[float] = GRID,
+) -> Probe:
+    """Multinomial logistic regression on standardised features; C by val top-1, the smaller of equals.
+
+    ``train`` and ``val`` are (features [N, D], labels [N]); means and scales come from train alone. A class
+    without a train photo is never predicted.
+
+    Raises:
+        DataError: fewer than two classes in train, or a feature that is not a number (id N1).
+    """
+    for name, features in (("train", train[0]), ("val", val[0]), ("test", test_features)):
+        if not np.isfinite(features).all():
+            raise DataError(
+                f"the model gives {name} features that are not numbers", "the weights are damaged", id="N1"
+            )
+    if len(np.unique(train[1])) < 2:
+        raise DataError("a probe needs train photos of at least two classes", "add photos", id="D1")
+    scaler = StandardScaler().fit(train[0].astype(np.float64))
+    scaled, scaled_val, scaled_test = (
+        scaler.transform(features.astype(np.float64)) for features in (train[0], val[0], test_features)
+    )
+    model = LogisticRegression(max_iter=MOST_STEPS, warm_start=True)
+    found: list[Probe] = []
+    for c in sorted(grid):
+        model.set_params(C=c)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            model.fit(scaled, train[1])
+        found.append(
+            Probe(
+                c=c,
+                val_top1=float((model.predict(scaled_val) == val[1]).mean()) if len(val[1]) else 0.0,
+                test_logits=_logits(model, scaled_test, num_classes).astype(np.float32),
+                note=f"the fit with C = {c:g} had not converged" if caught else "",
+            )
+        )
+    return max(found, key=lambda probe: probe.val_top1)  # the first, most restrained, of equals
+
+
+def _logits(model: LogisticRegression, scaled: Floats, num_classes: int) -> Floats:
+    """Decision values as C columns; a class the probe never saw stands 30 below the lowest."""
+    values = model.decision_function(scaled)
+    if values.ndim == 1:
+        values = np.stack([np.zeros_like(values), values], axis=1)
+    logits = np.repeat(values.min(axis=1, keepdims=True) - 30, num_classes, axis=1)
+    logits[:, model.classes_] = values
+    return logits
+
+
+def majority_baseline(train_counts: Sequence[int], labels: Ints) -> tuple[int, float]:
+    """The class most frequent in train, and the share of labelled photos that this one answer gets right."""
+    majority = int(np.argmax(train_counts))
+    known = labels[labels >= 0]
+    return majority, majority_score(known, majority) if len(known) else 0.0
