@@ -1,0 +1,52 @@
+"""Transfer learning with DeiT: a folder of photos in, a classifier with numbers you can believe out.
+
+The public names are resolved when they are first used, so that ``import deitft`` costs nothing:
+
+>>> import deitft
+>>> run = deitft.finetune("photos/")          # doctest: +SKIP
+>>> deitft.predict(run.folder, ["a.jpg"])     # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deitft.jobs.evaluate import evaluate
+    from deitft.jobs.finetune import finetune
+    from deitft.jobs.predict import predict
+    from deitft.jobs.resume import resume
+    from deitft.runs.classifier import load
+
+    __version__: str
+
+__all__ = ["__version__", "evaluate", "finetune", "load", "predict", "resume"]
+
+_HOMES = {
+    "evaluate": "deitft.jobs.evaluate",
+    "finetune": "deitft.jobs.finetune",
+    "load": "deitft.runs.classifier",
+    "predict": "deitft.jobs.predict",
+    "resume": "deitft.jobs.resume",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is asked for; it then stays."""
+    import importlib
+
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: object = version("deitft")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'deitft' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, also those nobody has used yet."""
+    return sorted({*globals(), *__all__})

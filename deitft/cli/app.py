@@ -1,0 +1,364 @@
+"""The command line: verbs, and how every one of them ends.
+
+A verb here says which options there are and calls the Python function of the same name in ``deitft.jobs``.
+``main`` turns whatever comes out of it into one line and an exit code.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from deitft.cli import console, options
+from deitft.cli.bars import open_progress
+from deitft.core.records import version_of
+from deitft.errors import DeitftError, InterruptError, StorageError, UsageError
+
+ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE}
+"""What the system may refuse without a mistake of ours."""
+
+
+class Verbs(TyperGroup):
+    """A group that answers a mistyped verb with the one that was meant."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the verb of ``args``.
+
+        Raises:
+            UsageError: there is none of that name (id USAGE).
+        """
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known and not ctx.resilient_parsing:
+            near = get_close_matches(args[0], known, n=1, cutoff=0.5)
+            hint = f'did you mean "{near[0]}"?' if near else f"the verbs are {', '.join(known)}"
+            raise UsageError(f'{ctx.command_path} has no verb "{args[0]}"', hint, id="USAGE")
+        return super().resolve_command(ctx, args)
+
+
+def _group(help: str, **more: Any) -> typer.Typer:
+    return typer.Typer(cls=Verbs, help=help, rich_markup_mode="rich", pretty_exceptions_enable=False, **more)
+
+
+app = _group("Fine-tune DeiT and its rivals on a folder of photos, and see how good they are.")
+recipes_app = _group("List, show and copy the shipped recipes.", invoke_without_command=True)
+runs_app = _group("List and remove runs.", invoke_without_command=True)
+app.add_typer(recipes_app, name="recipes", rich_help_panel="Look around")
+app.add_typer(runs_app, name="runs", rich_help_panel="Look around")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.out(f"deitft {version_of('deitft')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    ctx: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_show_version, is_eager=True, help="print the version and stop"
+        ),
+    ] = False,
+    debug: options.Debug = False,
+) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), nl=False)
+
+
+def _work(verb: str, given: dict[str, Any]) -> None:
+    """Call a verb's Python function with what was typed, and show what comes back."""
+    as_json, quiet = given.pop("json"), given.pop("quiet")
+    del given["debug"]  # ``main`` has seen it
+    asked = {name: _plain(value) for name, value in given.items()}
+    for name in {"set", "log_to", "allow_changed"} & asked.keys():
+        asked[name] = tuple(asked[name] or ())
+    if "allow_changed" in asked:  # one error may name several fields: they can be given as it lists them
+        asked["allow_changed"] = tuple(word for text in asked["allow_changed"] for word in text.split(","))
+    with open_progress(quiet=quiet, idle="loading torch …") as progress:
+        job = getattr(importlib.import_module(f"deitft.jobs.{verb}"), verb)
+        result = job(**asked, progress=progress)
+    _show(result, as_json)
+
+
+def _plain(value: Any) -> Any:
+    """A choice as its text."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+def _show(result: Any, as_json: bool) -> None:
+    if as_json:
+        console.show_json(result.record())
+    elif hasattr(result, "columns"):
+        if result.rows:
+            console.show_table(result.columns, result.rows)
+        for remark in result.remarks:
+            console.talk(remark)
+    else:
+        console.show_pairs(result.summary())
+
+
+@app.command(rich_help_panel="Train and use")
+def finetune(
+    data: options.Photos,
+    splits: options.SplitsFile = None,
+    strict: options.Strict = False,
+    skip_bad: options.SkipBad = False,
+    allow_leak: options.AllowLeak = False,
+    model: options.Model = None,
+    weights: options.Weights = None,
+    weights_dir: options.WeightsDir = None,
+    pretrained: options.Pretrained = True,
+    recipe: options.RecipeName = "finetune",
+    set: options.Set = None,
+    seed: options.Seed = 0,
+    time_limit: options.TimeLimit = None,
+    resume: options.Resume = False,
+    allow_changed: options.AllowChanged = None,
+    dry_run: options.DryRun = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    workers: options.Workers = None,
+    precision: options.Precision = None,
+    probe: options.Probe = True,
+    runs_dir: options.RunsDir = Path("runs"),
+    name: options.Name = None,
+    log_to: options.LogTo = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Train a classifier on a folder of photos, and measure it on photos it has not seen."""
+    _work("finetune", dict(locals()))
+
+
+@app.command(rich_help_panel="Train and use")
+def resume(
+    run: options.ResumableRun,
+    allow_changed: options.AllowChanged = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    workers: options.Workers = None,
+    log_to: options.LogTo = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Go on with a run that was stopped or killed, as if nothing had happened."""
+    _work("resume", dict(locals()))
+
+
+@app.command(rich_help_panel="Train and use")
+def evaluate(
+    run: options.Run,
+    data: options.Photos,
+    split: options.Split = None,
+    strict: options.Strict = False,
+    skip_bad: options.SkipBad = False,
+    batch: options.BatchSize = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    workers: options.Workers = None,
+    precision: options.Precision = None,
+    out: options.OutFolder = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure a trained classifier on photos whose classes are known."""
+    _work("evaluate", dict(locals()))
+
+
+@app.command(rich_help_panel="Train and use")
+def predict(
+    run: options.Run,
+    photos: options.PhotosOrFiles,
+    top: options.Top = 5,
+    batch: options.BatchSize = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    workers: options.Workers = None,
+    precision: options.Precision = None,
+    out: options.OutCsv = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Name what is in photos, with how sure the classifier is."""
+    _work("predict", dict(locals()))
+
+
+@app.command(rich_help_panel="Look around")
+def models(json: options.Json = False, debug: options.Debug = False) -> None:
+    """List the models that have a short name: size, what they have seen, published score."""
+    from deitft.jobs import inventory
+
+    _show(inventory.models(), json)
+
+
+@app.command(rich_help_panel="Look around")
+def env(json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False) -> None:
+    """Print versions, processor, memory and device: what a bug report needs."""
+    from deitft.jobs import inventory
+
+    with open_progress(quiet=quiet, idle="loading torch …"):
+        found = inventory.env()
+    _show(found, json)
+
+
+@recipes_app.callback(invoke_without_command=True)
+def _recipes(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        recipes_list()
+
+
+@recipes_app.command("list")
+def recipes_list(json: options.Json = False, debug: options.Debug = False) -> None:
+    """List the shipped recipes (so does `deitft recipes` alone)."""
+    from deitft.jobs import inventory
+
+    _show(inventory.recipes(), json)
+
+
+@recipes_app.command("show")
+def recipes_show(recipe: options.RecipeArgument, json: options.Json = False, debug: options.Debug = False) -> None:
+    """Print a recipe with its comments; with --json every field, also those it leaves alone."""
+    from deitft.jobs import inventory
+
+    if json:
+        console.show_json(inventory.recipe_record(recipe))
+    else:
+        console.show_text(inventory.recipe_text(recipe))
+
+
+@recipes_app.command("copy")
+def recipes_copy(
+    recipe: options.RecipeArgument,
+    to: options.Target = None,
+    force: options.Force = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write a recipe to a file of your own, to change it there."""
+    from deitft.jobs import inventory
+
+    path = inventory.copy_recipe(recipe, to, force=force)
+    if json:
+        console.show_json({"path": path})
+    else:
+        console.show_text(str(path))
+
+
+@runs_app.callback(invoke_without_command=True)
+def _runs(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        runs_list()
+
+
+@runs_app.command("list")
+def runs_list(
+    runs_dir: options.RunsDir = Path("runs"), json: options.Json = False, debug: options.Debug = False
+) -> None:
+    """List the runs and what came of them (so does `deitft runs` alone)."""
+    from deitft.jobs import inventory
+
+    _show(inventory.runs(runs_dir), json)
+
+
+@runs_app.command("rm")
+def runs_rm(
+    names: options.RunNames,
+    runs_dir: options.RunsDir = Path("runs"),
+    yes: options.Yes = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Delete runs with all their checkpoints, bundles and reports. It asks first."""
+    from deitft.core.units import format_bytes
+    from deitft.jobs import inventory
+
+    found = [inventory.find_run(name, runs_dir) for name in names]
+    sizes = [inventory.size_of(run) for run in found]
+    removed = []
+    for run, size in zip(found, sizes, strict=True):
+        if yes or console.ask(f"delete {run.path} ({format_bytes(size)})?"):
+            inventory.remove_run(run)
+            removed.append({"path": run.path, "bytes": size})
+    if json:
+        console.show_json({"removed": removed})
+    else:
+        console.talk(f"removed {len(removed)} of {len(found)} runs")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (``sys.argv`` where none is given) and return its exit code. Nothing is raised."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    if argv is None:
+        console.prepare_process(debug=debug)
+    try:
+        return _call(words)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: one line and an exit code
+        if debug:
+            traceback.print_exc()
+        return _end(error)
+
+
+def _call(words: list[str]) -> int:
+    command = typer.main.get_command(app)
+    code = command.main(args=words, prog_name="deitft", standalone_mode=False)
+    if code == 130:  # Ctrl-C, with nothing saved: typer says no more than this
+        raise InterruptError("stopped by Ctrl-C", _after_interrupt(words), id="N4")
+    return code if isinstance(code, int) else 0
+
+
+def _after_interrupt(words: Sequence[str]) -> str:
+    if words and words[0] in ("finetune", "resume"):
+        return "without saving; the newest checkpoint is kept, `deitft resume RUN` goes on from it"
+    return ""
+
+
+def _end(error: Exception) -> int:
+    """Say one line about an error, and give its exit code."""
+    known = _as_known(error)
+    if known is None:
+        console.report_bug(error)
+        return console.BUG_CODE
+    console.talk(console.error_line(known))
+    return known.exit_code
+
+
+def _as_known(error: Exception) -> DeitftError | None:
+    """An error with an id: our own, a mistyped command line, or what the system refused; else None, a bug."""
+    if isinstance(error, DeitftError):
+        return error
+    if isinstance(error, typer.Abort):
+        return InterruptError("stopped", id="N4")
+    if hasattr(error, "format_message"):  # typer's usage errors, whatever library it takes them from
+        return _usage(error)
+    if isinstance(error, OSError) and error.errno in ENVIRONMENT_ERRNOS:
+        where = f": {error.filename}" if error.filename else ""
+        return StorageError(f"{(error.strerror or str(error)).lower()}{where}", "see what is wrong there", id="IO")
+    return None
+
+
+def _usage(error: Any) -> UsageError:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "deitft"
+    near = get_close_matches(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or (), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"see `{path} --help`"
+    text = getattr(error, "message", "") if near else error.format_message()
+    return UsageError(" ".join(str(text).split()).rstrip("."), hint, id="USAGE")

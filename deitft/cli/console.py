@@ -1,0 +1,166 @@
+"""What is printed: data on stdout, talk on stderr, and never a byte that a terminal would obey.
+
+Class names, file names and messages come from strangers (fault S5). All of them pass ``visible`` before they
+reach a terminal, and no markup is interpreted in any of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from deitft.core.files import canonical_json
+from deitft.errors import DeitftError, Notice, UsageError
+from deitft.reporting.visible import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SIGPIPE_CODE = 141
+BUG_CODE = 70
+
+
+def talk(text: str) -> None:
+    """One line on stderr. ``text`` is made visible."""
+    print(visible(text), file=sys.stderr, flush=True)  # noqa: T201 - the one place that talks
+
+
+def out(text: str = "") -> None:
+    """Lines of data on stdout; the caller has made them visible. A reader that went away ends the program."""
+    try:
+        print(text, flush=True)  # noqa: T201 - the one place that prints data
+    except BrokenPipeError:
+        # Else the interpreter complains once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(SIGPIPE_CODE) from None
+
+
+def error_line(error: DeitftError) -> str:
+    """What a user reads of an error: ``deitft: error [ID]: what — what to do``."""
+    return f"deitft: error [{error.id}]: {error.line}"
+
+
+def notice_line(notice: Notice) -> str:
+    """What a user reads of a warning, or of a finding that is an error."""
+    return f"deitft: {notice.severity} [{notice.id}]: {notice.line}"
+
+
+def report_bug(error: BaseException) -> None:
+    """Say that this is our mistake, and keep the traceback where it can be sent from.
+
+    It goes into the run folder where the error carries one (attribute ``run_folder``), else into a temporary file.
+    """
+    text = "".join(traceback.format_exception(error))
+    what = f"{type(error).__name__}: {error}"
+    try:
+        place = f"traceback in {_keep_traceback(text, getattr(error, 'run_folder', None))}"
+    except OSError:
+        place = "run again with --debug for the traceback"
+    talk(f"deitft: error [BUG]: {what} — please report with `deitft env`; {place}")
+
+
+def _keep_traceback(text: str, folder: object) -> Path:
+    if isinstance(folder, Path) and folder.is_dir():
+        path = folder / "traceback.txt"
+        path.write_text(text, "utf-8", "backslashreplace")
+        return path
+    descriptor, name = tempfile.mkstemp(prefix="deitft-traceback-", suffix=".txt")
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    return Path(name)
+
+
+def prepare_process(*, debug: bool) -> None:
+    """Once for the real program: no encoding can fail, and the talk of other libraries is for --debug only."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if not debug and not sys.warnoptions:
+        import logging
+
+        warnings.simplefilter("ignore")
+        logging.getLogger().addHandler(logging.NullHandler())
+
+
+def on_terminal(stream: object) -> bool:
+    """True where ``stream`` is a terminal that can move its cursor."""
+    isatty = getattr(stream, "isatty", None)
+    return bool(isatty and isatty()) and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def rich_console(*, stderr: bool) -> Console:
+    """A rich console that never styles what it is told: no markup, no emoji, no highlighting."""
+    from rich.console import Console
+
+    terminal = on_terminal(sys.stderr if stderr else sys.stdout)
+    # Off a terminal nothing is cut to a width: a script or a file reads it.
+    return Console(
+        stderr=stderr,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=False,
+        force_terminal=terminal,
+        width=None if terminal else 1000,
+    )
+
+
+def show_json(value: object) -> None:
+    """One JSON document on stdout, pure ASCII; NaN and infinities become null."""
+    out(json.dumps(json.loads(canonical_json(value)), indent=2, ensure_ascii=True))
+
+
+def show_pairs(pairs: Iterable[tuple[str, object]]) -> None:
+    """Names and values, one pair a line, aligned."""
+    rows = [(visible(name), visible(str(value))) for name, value in pairs]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        out(f"{name:<{width}}  {value}".rstrip())
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table without lines: copied out of a terminal it stays a table."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for number, name in enumerate(columns):
+        numeric = bool(rows) and all(_is_number(row[number]) for row in rows)
+        table.add_column(visible(name), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(visible(str(cell))) for cell in row))
+    console = rich_console(stderr=False)
+    with console.capture() as captured:
+        console.print(table)
+    out("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _is_number(cell: object) -> bool:
+    return bool(re.match(r"[-–]?\d[\d.,]*( ?[kMG]B?)?$|^[-–—]?$", str(cell)))
+
+
+def show_text(text: str) -> None:
+    """Lines of somebody's text on stdout."""
+    for line in text.splitlines():
+        out(visible(line))
+
+
+def ask(question: str) -> bool:
+    """Ask on a terminal, no being the default.
+
+    Raises:
+        UsageError: nobody is there to answer (id USAGE).
+    """
+    if not (on_terminal(sys.stdin) and on_terminal(sys.stderr)):
+        raise UsageError(f"{question} — nobody to ask", "add --yes", id="USAGE")
+    return typer.confirm(visible(question), default=False, err=True)

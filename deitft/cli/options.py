@@ -1,0 +1,338 @@
+"""The options that verbs share: one name, one meaning, one help text each.
+
+Every name equals the keyword of the verb's Python function; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# A flag takes no value: its metavar is empty, else the help would show a type beside it.
+DATA, MODEL, TRAINING, MACHINE, OUTPUT = "Data", "Model", "Training", "Machine", "Output"
+
+
+class PrecisionName(StrEnum):
+    """What the arithmetic of the model may run in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class SplitName(StrEnum):
+    """Which photos to evaluate on."""
+
+    test = "test"
+    val = "val"
+    train = "train"
+    all = "all"
+
+
+class LogTarget(StrEnum):
+    """Where numbers may go beside the run folder."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
+
+
+def complete_models(incomplete: str) -> list[tuple[str, str]]:
+    """Short names of models, for the shell."""
+    from deitft.models.zoo import ZOO
+
+    return [(entry.short, entry.tag) for entry in ZOO if entry.short.startswith(incomplete)]
+
+
+def complete_recipes(incomplete: str) -> list[tuple[str, str]]:
+    """Names of shipped recipes, for the shell."""
+    from deitft.recipe.load import shipped_recipes
+
+    return [(info.name, info.title) for info in shipped_recipes() if info.name.startswith(incomplete)]
+
+
+def complete_runs(incomplete: str) -> list[str]:
+    """Run folders below ``runs/`` or whatever folder was typed so far, for the shell."""
+    typed = Path(incomplete)
+    parents = (typed if incomplete.endswith("/") else typed.parent, Path("runs"))
+    found = [file.parent.as_posix() for parent in parents for file in parent.glob("*/run.json")]
+    return sorted({name for name in found if name.startswith(incomplete)})
+
+
+def complete_run_names(incomplete: str) -> list[str]:
+    """Names of the runs in ``runs/``, for the shell."""
+    return [Path(name).name for name in complete_runs(f"runs/{incomplete}")]
+
+
+# What is read
+Photos = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA", help="folder of photos: one folder a class, or train/, val/ and test/ of those"
+    ),
+]
+PhotosOrFiles = Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="photos, and folders of photos")]
+Run = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="run folder, or a bundle in it", autocompletion=complete_runs),
+]
+ResumableRun = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN", help="run folder, or RUN/checkpoints/step-N to go back to", autocompletion=complete_runs
+    ),
+]
+SplitsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--splits", metavar="FILE", help="splits.csv that says which photo goes where", rich_help_panel=DATA
+    ),
+]
+Split = Annotated[
+    SplitName | None,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="train, val, test or all; left out: test where there is one, else all",
+        rich_help_panel=DATA,
+    ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", metavar="", help="any bad photo stops the command", rich_help_panel=DATA)
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad", metavar="", help="leave bad photos out by name, however many", rich_help_panel=DATA
+    ),
+]
+AllowLeak = Annotated[
+    bool,
+    typer.Option(
+        "--allow-leak",
+        metavar="",
+        help="go on although test photos are also in train; the report says so",
+        rich_help_panel=DATA,
+    ),
+]
+
+# What is named
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(metavar="RECIPE", help="shipped recipe, or a YAML file", autocompletion=complete_recipes),
+]
+Target = Annotated[Path | None, typer.Argument(metavar="FILE", help="file to write; left out: RECIPE.yaml here")]
+RunNames = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help="names as `deitft runs` lists them", autocompletion=complete_run_names),
+]
+
+# The model
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="short name (`deitft models`) or a timm name with its tag; left out: the recipe's",
+        autocompletion=complete_models,
+        rich_help_panel=MODEL,
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="PATH",
+        help="start from this file, timm folder, run or bundle",
+        rich_help_panel=MODEL,
+    ),
+]
+WeightsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights-dir",
+        metavar="DIR",
+        envvar="DEITFT_WEIGHTS_DIR",
+        show_envvar=True,
+        help="folder of weights to look in before any download",
+        rich_help_panel=MODEL,
+    ),
+]
+Pretrained = Annotated[
+    bool,
+    typer.Option(
+        "--pretrained/--no-pretrained",
+        metavar="",
+        help="start from pretrained weights, or from random ones",
+        rich_help_panel=MODEL,
+    ),
+]
+
+# Training
+RecipeName = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="shipped recipe (`deitft recipes`) or a YAML file",
+        autocompletion=complete_recipes,
+        rich_help_panel=TRAINING,
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="change one field of the recipe, as --set optim.lr=1e-4; may be repeated",
+        rich_help_panel=TRAINING,
+    ),
+]
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, help="what all chance is drawn from", rich_help_panel=TRAINING)
+]
+TimeLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--time-limit", metavar="TIME", help="for the whole command, as 30m or 1h30m", rich_help_panel=TRAINING
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        metavar="",
+        help="go on with the newest unfinished run of this data and recipe",
+        rich_help_panel=TRAINING,
+    ),
+]
+AllowChanged = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-changed",
+        metavar="FIELD",
+        help="resume although these have changed, as data,lr; may be repeated",
+        rich_help_panel=TRAINING,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", metavar="", help="show the plan and stop before training", rich_help_panel=TRAINING),
+]
+
+# The machine
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="auto, cpu, cuda, cuda:1 or mps",
+        show_default=True,
+        rich_help_panel=MACHINE,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", metavar="N", min=1, help="processor threads; left out: all cores", rich_help_panel=MACHINE
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=0,
+        help="processes that read photos; 0 reads them in this one",
+        rich_help_panel=MACHINE,
+    ),
+]
+Precision = Annotated[
+    PrecisionName | None,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="auto, fp32, bf16 or fp16; left out: the recipe's, or what the run trained with",
+        rich_help_panel=MACHINE,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch",
+        metavar="N",
+        min=1,
+        help="photos at a time; changes speed and memory only",
+        rich_help_panel=MACHINE,
+    ),
+]
+# What is written
+RunsDir = Annotated[
+    Path,
+    typer.Option(
+        "--runs-dir", metavar="DIR", help="where run folders are; never inside the photos", rich_help_panel=OUTPUT
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--name", metavar="NAME", help="name of the run folder; left out: numbered", rich_help_panel=OUTPUT
+    ),
+]
+LogTo = Annotated[
+    list[LogTarget] | None,
+    typer.Option(
+        "--log-to",
+        metavar="NAME",
+        help="also log to tensorboard, wandb or mlflow; may be repeated",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Probe = Annotated[
+    bool,
+    typer.Option(
+        "--probe/--no-probe",
+        metavar="",
+        help="add what the frozen features alone reach to the report",
+        rich_help_panel=OUTPUT,
+    ),
+]
+OutFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="folder for the results; left out: one in the run folder",
+        rich_help_panel=OUTPUT,
+    ),
+]
+OutCsv = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="FILE", help="CSV to write; if it is there already, go on with it", rich_help_panel=OUTPUT
+    ),
+]
+Top = Annotated[
+    int,
+    typer.Option("--top", metavar="K", min=1, help="classes named for each photo", rich_help_panel=OUTPUT),
+]
+Json = Annotated[
+    bool, typer.Option("--json", metavar="", help="print the result as JSON on stdout", rich_help_panel=OUTPUT)
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", metavar="", help="no progress: warnings, errors and the result", rich_help_panel=OUTPUT
+    ),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", metavar="", help="show the traceback of an error", rich_help_panel=OUTPUT)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="do not ask", rich_help_panel=OUTPUT)]
+Force = Annotated[
+    bool, typer.Option("--force", metavar="", help="overwrite a file that is there", rich_help_panel=OUTPUT)
+]

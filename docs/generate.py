@@ -1,0 +1,267 @@
+"""Write docs/reference/ from the code: the command line, the recipe, the errors. ``make reference`` calls it.
+
+A test fails where the pages and the code differ.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+import yaml
+from pydantic import BaseModel
+
+from deitft import errors
+from deitft.cli.app import app
+from deitft.recipe.schema import Recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ROOT / "docs" / "reference"
+MADE = "<!-- made by docs/generate.py: change the code, then `make reference` -->\n"
+
+
+def cell(text: object) -> str:
+    """Text for one cell of a markdown table."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    """A markdown table."""
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(cell(item) for item in line) + " |" for line in lines) + "\n"
+
+
+# The command line
+
+
+def verbs(command: Any, path: tuple[str, ...] = ("deitft",)) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command below ``command`` with the words that call it, in the order of the help."""
+    for name, child in getattr(command, "commands", {}).items():
+        if hasattr(child, "commands"):
+            yield from verbs(child, (*path, name))
+        else:
+            yield (*path, name), child
+
+
+def flags_of(option: Any) -> str:
+    """How an option is typed: `--seed N`."""
+    words = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
+    return f"{words} {option.metavar}" if option.metavar else words
+
+
+def default_of(option: Any) -> str:
+    """The default as it would be typed; empty where there is none, or for a flag that is off."""
+    if option.default is None or option.default is False or option.default in ((), []):
+        return ""
+    if option.default is True:
+        return f"`{option.opts[0]}`"
+    return f"`{option.default}`"
+
+
+def cli_page() -> str:
+    """Every verb with its arguments and options, from the Typer app."""
+    parts = [
+        MADE,
+        "# Command line\n",
+        "stdout carries data, stderr talk. `--json` makes the data one JSON document. `NO_COLOR` is honoured, off "
+        "a terminal there are lines in place of bars. Exit codes: [errors](errors.md). Completion for the shell: "
+        "`deitft --install-completion`.\n",
+    ]
+    for path, command in verbs(typer.main.get_command(app)):
+        arguments = [param for param in command.params if param.param_type_name == "argument"]
+        options = [param for param in command.params if param.param_type_name == "option"]
+        typed = [f"[{item.metavar}]" if not item.required else item.metavar for item in arguments]
+        parts.append(f"## {' '.join(path)}\n")
+        parts.append(f"{command.help}\n")
+        parts.append(f"```\n{' '.join([*path, *typed])} [OPTIONS]\n```\n")
+        rows: list[tuple[object, ...]] = [(f"`{item.metavar}`", item.help, "", "") for item in arguments]
+        for item in options:
+            if item.name == "help":
+                continue
+            variable = f" (or `{item.envvar}`)" if item.envvar else ""
+            rows.append((flags_of(item), f"{item.help}{variable}", default_of(item), item.rich_help_panel or ""))
+        parts.append(table(("option", "what it does", "default", "about"), rows))
+    return "\n".join(parts)
+
+
+# The recipe
+
+
+def type_text(kind: Any, limits: list[Any]) -> str:
+    """A field's type in words a user of YAML would say."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return type_text(inner[0], [*limits, *inner[1:]])
+    if origin is Literal:
+        return " or ".join(f"`{item}`" for item in inner)
+    if origin in (UnionType, Union):
+        parts = [
+            type_text(item, limits if get_origin(item) is None else []) for item in inner if item is not NoneType
+        ]
+        return " or ".join([*parts, *(["null"] if NoneType in inner else [])])
+    if origin is tuple:
+        items = [item for item in inner if item is not Ellipsis]
+        one = type_text(items[0], [])
+        return f"list of {one}" if Ellipsis in inner else f"{len(items)} × {one}"
+    if origin is dict:
+        return "map"
+    names = {int: "whole number", float: "number", str: "text", bool: "`true` or `false`"}
+    return f"{names.get(kind, getattr(kind, '__name__', str(kind)))}{limit_text(limits)}"
+
+
+def limit_text(limits: list[Any]) -> str:
+    """Bounds of a number: " from 0 to 1", " above 0"."""
+    found: dict[str, object] = {}
+    for item in limits:
+        for part in getattr(item, "metadata", None) or [item]:
+            for name in ("ge", "gt", "le", "lt"):
+                if getattr(part, name, None) is not None:
+                    found[name] = getattr(part, name)
+    words = {"gt": "above", "ge": "from", "lt": "below", "le": "to"}
+    return "".join(f" {words[name]} {found[name]}" for name in words if name in found)
+
+
+def value_text(value: Any) -> str:
+    """A default as YAML would write it."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
+    return f"`{text}`"
+
+
+def recipe_page() -> str:
+    """Every field of a recipe: type, default, meaning, from the pydantic schema."""
+    parts = [
+        MADE,
+        "# Recipe\n",
+        f"{Recipe.__doc__}\n",
+        "A YAML file with any of these fields; what it leaves out keeps its default. `deitft recipes` lists the "
+        "shipped ones, `--set SECTION.FIELD=VALUE` changes one field on the command line. `auto` is decided from "
+        "the photos and the machine before the run, and `plan.json` says what it became. Lengths are written with "
+        'their unit: `"8 epochs"`, `"2000 steps"`, `30m`.\n',
+    ]
+    top: list[tuple[object, ...]] = []
+    for name, field in Recipe.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            parts.append(f"## {name}\n\n{(kind.__doc__ or '').strip()}\n")
+            parts.append(table(("field", "type", "default", "what it means"), list(field_rows(name, kind))))
+        else:
+            top.append((f"`{name}`", type_text(kind, field.metadata), value_text(field.default), ""))
+    parts.insert(4, table(("field", "type", "default", ""), top))
+    return "\n".join(parts)
+
+
+def field_rows(section: str, kind: type[BaseModel]) -> Iterator[tuple[object, ...]]:
+    """One row a field of a section."""
+    for name, field in kind.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        plain = list(default) if isinstance(default, tuple) else default
+        words = type_text(field.annotation, field.metadata)
+        yield f"`{section}.{name}`", words, value_text(plain), field.description or ""
+
+
+# The errors
+
+
+def error_classes() -> dict[str, type[errors.DeitftError]]:
+    """Every error class by name, the base left out."""
+    found = {name: item for name, item in vars(errors).items() if isinstance(item, type)}
+    return {
+        name: item
+        for name, item in found.items()
+        if issubclass(item, errors.DeitftError) and item is not errors.DeitftError
+    }
+
+
+def texts_in(node: ast.AST | None) -> list[str]:
+    """The strings an expression may give: a constant, or both sides of a choice."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value]
+    if isinstance(node, ast.IfExp):
+        return [*texts_in(node.body), *texts_in(node.orelse)]
+    return []
+
+
+def ids_in_code() -> dict[str, set[str]]:
+    """id -> what it comes as: "exit 65", "warning", "info", gathered from every call in the package."""
+    classes = error_classes()
+    found: dict[str, set[str]] = defaultdict(set)
+    found["BUG"].add("exit 70")
+    for file in sorted((ROOT / "deitft").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            keywords = {item.arg: item.value for item in node.keywords}
+            name = node.func.id if isinstance(node.func, ast.Name) else ""
+            for id in texts_in(keywords.get("id")):
+                if name in classes:
+                    found[id].add(f"exit {classes[name].exit_code}")
+                else:
+                    found[id].update(texts_in(keywords.get("severity")))
+            if name == "RecipeError" and "id" not in keywords:
+                found["RECIPE"].add(f"exit {errors.RecipeError.exit_code}")
+    return {id: kinds - {"error"} for id, kinds in found.items()}
+
+
+def meanings() -> dict[str, str]:
+    """What each id means, in one line: docs/error_ids.yaml."""
+    value: dict[str, str] = yaml.safe_load((ROOT / "docs" / "error_ids.yaml").read_text("utf-8"))
+    return value
+
+
+def id_order(id: str) -> tuple[str, int]:
+    """D2 before D10, words after the table's letters."""
+    letter, number = id[:1], id[1:]
+    return (letter, int(number)) if number.isdigit() else ("~" + id, 0)
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a docstring, as markdown."""
+    return text.strip().split(". ")[0].rstrip(".").replace("``", "`") + "."
+
+
+def errors_page() -> str:
+    """Every exit code and every id."""
+    codes: dict[int, list[str]] = {0: ["Done."]}
+    for item in error_classes().values():
+        codes.setdefault(item.exit_code, []).append(first_sentence(item.__doc__ or ""))
+    codes[70] = ["A mistake of ours (id BUG): the traceback is kept in a file that the line names."]
+    codes[141] = ["The reader of a pipe went away."]
+    said, found = meanings(), ids_in_code()
+    rows: list[tuple[object, ...]] = []
+    for id in sorted(found, key=id_order):
+        rows.append((f"`{id}`", said.get(id, "(undescribed)"), ", ".join(sorted(found.get(id, ())))))
+    return "\n".join(
+        [
+            MADE,
+            "# Errors and exit codes\n",
+            "An error is one line on stderr, `deitft: error [ID]: what — what to do`; a warning starts with "
+            "`deitft: warning [ID]`. Ids do not change. `--debug` adds the traceback.\n",
+            "## Exit codes\n",
+            table(("code", "meaning"), [(code, " ".join(codes[code])) for code in sorted(codes)]),
+            "## Ids\n",
+            table(("id", "meaning", "comes as"), rows),
+        ]
+    )
+
+
+def pages() -> dict[str, str]:
+    """File name -> content."""
+    return {"cli.md": cli_page(), "recipe.md": recipe_page(), "errors.md": errors_page()}
+
+
+def main() -> int:
+    """Write all pages."""
+    PAGES.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (PAGES / name).write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

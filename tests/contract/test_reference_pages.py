@@ -1,0 +1,43 @@
+"""docs/reference/ is what the code says, and every error id is described."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference_pages", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["cli.md", "recipe.md", "errors.md"])
+def test_a_page_is_up_to_date(name: str, generate: ModuleType) -> None:
+    assert (ROOT / "docs" / "reference" / name).read_text() == generate.pages()[name], "run `make reference`"
+
+
+def test_every_id_is_described_and_every_description_has_an_id(generate: ModuleType) -> None:
+    assert set(generate.ids_in_code()) == set(generate.meanings())
+
+
+def test_every_exit_code_is_listed(generate: ModuleType) -> None:
+    page = generate.errors_page()
+    for code in (0, 2, 3, 65, 66, 69, 70, 73, 74, 75, 78, 130, 141, 143):
+        assert f"\n| {code} | " in page
+
+
+def test_types_are_said_in_words(generate: ModuleType) -> None:
+    page = generate.recipe_page()
+    assert "| `optim.lr` | number above 0 or `auto` | `auto` |" in page
+    assert "| `train.batch` | whole number from 1 or `auto` | `auto` |" in page
+    assert "| `image.background` | 3 × whole number from 0 to 255 | `[255, 255, 255]` |" in page
