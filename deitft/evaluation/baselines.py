@@ -22,6 +22,7 @@ from deitft.evaluation.predict import look
 from deitft.evaluation.predictions import Floats, Ints, Logits
 from deitft.evaluation.scores import majority_score
 from deitft.models.build import Classifier
+from deitft.recipe.plan_types import Precision
 from deitft.recipe.preprocessing import Preprocessing
 
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1)
@@ -36,7 +37,7 @@ def frozen_features(
     *,
     pre: Preprocessing,
     device: str,
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     channels_last: bool = False,
     task: Task | None = None,
     stop: StopFlag | None = None,

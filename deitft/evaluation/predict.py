@@ -19,6 +19,7 @@ from deitft.data.stream import EvalStream
 from deitft.data.transforms import normalise
 from deitft.evaluation.predictions import Predictions
 from deitft.models.build import Classifier, Heads
+from deitft.recipe.plan_types import Precision
 from deitft.recipe.preprocessing import Preprocessing
 
 Rows = npt.NDArray[np.float32]
@@ -30,7 +31,7 @@ def predict(
     *,
     pre: Preprocessing,
     device: str,
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     channels_last: bool = False,
     task: Task | None = None,
     stop: StopFlag | None = None,
@@ -77,7 +78,7 @@ def look(
     *,
     pre: Preprocessing,
     device: str,
-    precision: str,
+    precision: Precision,
     channels_last: bool,
     task: Task | None,
     stop: StopFlag | None,
