@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from deitft.core.units import parse_length, parse_seconds
-
 
 Auto = Literal["auto"]
 
@@ -27,12 +27,18 @@ def _is_duration(text: str) -> str:
     return text
 
 
-LengthText = Annotated[str, AfterValidator(_is_length)]
-DurationText = Annotated[str, AfterValidator(_is_duration)]
+# The formats are read by `recipe.mistakes`, which says in words what a field wants.
+LengthText = Annotated[str, AfterValidator(_is_length), WithJsonSchema({"type": "string", "format": "length"})]
+DurationText = Annotated[
+    str, AfterValidator(_is_duration), WithJsonSchema({"type": "string", "format": "duration"})
+]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Area = Annotated[float, Field(gt=0, le=1)]
+Level = Annotated[int, Field(ge=0, le=255)]
 
 
 class Section(BaseModel):
@@ -63,13 +69,16 @@ class ImageSection(Section):
         "auto", description="what is done with photos not square"
     )
     crop_share: Annotated[float, Field(ge=0.1, le=1)] | Auto = Field("auto", description="timm's crop_pct")
-    background: tuple[int, int, int] = Field((255, 255, 255), description="what transparency is laid on, RGB")
+    background: tuple[Level, Level, Level] = Field(
+        (255, 255, 255), description="what transparency is laid on, RGB"
+    )
 
 
 class TrainSection(Section):
     """How long, how many at a time, in which precision."""
 
     length: LengthText = Field("auto", description='"8 epochs", "2000 steps" or auto: from the number of photos')
+    length_factor: Positive = Field(1.0, description="factor on the auto length")
     batch: Count | Auto = Field("auto", description="photos a step, over all processes and micro-batches")
     micro_batch: Count | Auto = Field(
         "auto", description="photos in memory at once; changes memory, not the result"
@@ -78,7 +87,9 @@ class TrainSection(Section):
     channels_last: bool | Auto = "auto"
     compile: bool = Field(False, description="torch.compile: pays on long runs")
     train_size: Annotated[int, Field(ge=16, le=2048)] | Auto = Field(
-        "auto", description="pixels a side in training before `full_size_from` (Touvron et al. 2019, FixRes)"
+        "auto",
+        description="pixels a side in training before `full_size_from` (Touvron et al. 2019, FixRes); "
+        "auto: about 5/7 of the full size where `full_size_from` is above 0",
     )
     full_size_from: Share = Field(0.0, description="share of the steps after which training is at full size")
     validate_every: LengthText = Field("1 epochs", description="how often the val photos are looked at")
@@ -98,12 +109,10 @@ class OptimSection(Section):
     name: Literal["adamw", "lamb", "sgd"] = "adamw"
     lr: Positive | Auto = Field("auto", description="peak learning rate, at this recipe's batch")
     weight_decay: NotNegative = 0.05
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
     eps: Positive = 1e-8
-    momentum: Share = Field(0.9, description="for sgd")
-    layer_decay: Annotated[float, Field(gt=0, le=1)] | Auto = Field(
-        "auto", description="lr factor from each layer to the one below; 1 is none"
-    )
+    momentum: BelowOne = Field(0.9, description="for sgd")
+    layer_decay: Area | Auto = Field("auto", description="lr factor from each layer to the one below; 1 is none")
     clip_norm: Positive | None = Field(None, description="largest norm of all gradients together")
     warmup: LengthText = "auto"
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -120,7 +129,7 @@ class AugmentSection(Section):
     crop: Literal["random_resized", "simple", "none"] = Field(
         "random_resized", description="`simple`: resize, pad, random crop (DeiT III); `none`: the eval view"
     )
-    scale: tuple[Share, Share] | Auto = Field("auto", description="share of the area a random crop keeps")
+    scale: tuple[Area, Area] | Auto = Field("auto", description="share of the area a random crop keeps")
     ratio: tuple[Positive, Positive] = (0.75, 1.3333333333333333)
     flip: Share = Field(0.5, description="chance of a horizontal flip")
     vertical_flip: Share = 0.0
@@ -145,7 +154,7 @@ class LossSection(Section):
     """What is pushed down."""
 
     name: Literal["cross_entropy", "bce"] = "cross_entropy"
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    label_smoothing: BelowOne = 0.1
     class_weights: Literal["none", "inverse", "inverse_sqrt", "effective"] = Field(
         "none", description="`effective`: Cui et al. 2019, beta 0.999"
     )
@@ -163,7 +172,7 @@ class SamplingSection(Section):
 class EmaSection(Section):
     """A running average of the weights, validated beside them; the better by val is kept."""
 
-    decay: Annotated[float, Field(ge=0, lt=1)] | Auto | None = None
+    decay: BelowOne | Auto | None = None
     warmup: bool = Field(True, description="decay grows as (1 + t) / (10 + t) up to `decay`")
 
 
@@ -186,7 +195,8 @@ class Recipe(Section):
     def _no_contradictions(self) -> Recipe:
         mistakes = list(contradictions(self))
         if mistakes:
-            raise ValueError("; ".join(mistakes))
+            context = {"text": "; ".join(mistakes), "mistakes": mistakes}
+            raise PydanticCustomError("contradiction", "{text}", context)
         return self
 
 
@@ -202,15 +212,38 @@ def contradictions(recipe: Recipe) -> list[str]:
         found.append(f"augment.scale: {augment.scale[0]} is above {augment.scale[1]}")
     if augment.ratio[0] > augment.ratio[1]:
         found.append(f"augment.ratio: {augment.ratio[0]} is above {augment.ratio[1]}")
-    if isinstance(train.batch, int):
-        if isinstance(train.micro_batch, int) and train.batch % train.micro_batch:
-            found.append(f"train.micro_batch {train.micro_batch} does not divide train.batch {train.batch}")
-        if train.batch % augment.repeats:
-            found.append(f"augment.repeats {augment.repeats} does not divide train.batch {train.batch}")
-        if train.batch % 2 and (recipe.mixing.mixup or recipe.mixing.cutmix):
-            found.append(f"mixing pairs photos up: train.batch {train.batch} must be even")
-    if recipe.loss.logit_adjustment and recipe.loss.name == "bce":
+    if train.length != "auto" and train.length_factor != 1:
+        found.append(f"train.length_factor is for the auto length, but train.length is {train.length}")
+    return found + _batch_contradictions(recipe) + _balance_contradictions(recipe)
+
+
+def _batch_contradictions(recipe: Recipe) -> list[str]:
+    """Whole batches only: micro-batches, repeats and pairs must fit in."""
+    batch, micro = recipe.train.batch, recipe.train.micro_batch
+    if not isinstance(batch, int):
+        return []
+    found = []
+    if isinstance(micro, int) and batch % micro:
+        found.append(f"train.micro_batch {micro} does not divide train.batch {batch}")
+    if batch % recipe.augment.repeats:
+        found.append(f"augment.repeats {recipe.augment.repeats} does not divide train.batch {batch}")
+    if batch % 2 and (recipe.mixing.mixup or recipe.mixing.cutmix):
+        found.append(f"mixing pairs photos up: train.batch {batch} must be even")
+    return found
+
+
+def _balance_contradictions(recipe: Recipe) -> list[str]:
+    """Class counts are corrected for once: by the draw, by weights, or by the logits."""
+    loss = recipe.loss
+    found = []
+    if loss.logit_adjustment and loss.name == "bce":
         found.append("loss.logit_adjustment is defined for cross_entropy, not for bce")
-    if recipe.loss.logit_adjustment and recipe.sampling.balance != "none":
-        found.append("loss.logit_adjustment and sampling.balance both correct for class counts: choose one")
+    ways = {
+        "sampling.balance": recipe.sampling.balance != "none",
+        "loss.class_weights": loss.class_weights != "none",
+        "loss.logit_adjustment": bool(loss.logit_adjustment),
+    }
+    used = [name for name, on in ways.items() if on]
+    if len(used) > 1:
+        found.append(f"{' and '.join(used)} both correct for class counts: choose one")
     return found
