@@ -117,7 +117,8 @@ def rich_console(*, stderr: bool) -> Console:
 
 def show_json(value: object) -> None:
     """One JSON document on stdout, pure ASCII; NaN and infinities become null."""
-    out(json.dumps(json.loads(canonical_json(value)), indent=2, ensure_ascii=True))
+    plain = canonical_json(value).decode("utf-8", "surrogateescape")
+    out(json.dumps(json.loads(plain), indent=2, ensure_ascii=True))
 
 
 def show_pairs(pairs: Iterable[tuple[str, object]]) -> None:
