@@ -1,0 +1,381 @@
+"""The loop: one for every run, on one screen. No callbacks, no events; what happens when stands in ``fit``."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from deitft.core.progress import StopFlag, Task
+from deitft.errors import DataError, DeitftError, Notice, RecipeError, StoppedError
+from deitft.recipe.plan_types import Plan
+from deitft.training.checkpoint import Keeper
+from deitft.training.log import RunLog
+from deitft.training.state import Best, Meter, TrainState, Which, all_finite
+from deitft.training.step import Objective, StepResult, lr_at, take_step
+
+if TYPE_CHECKING:
+    from deitft.data.stream import Batch
+    from deitft.models.build import Classifier
+
+Reason = Literal["finished", "early", "stopped", "time limit"]
+
+DIRECTIONS: Mapping[str, Literal["higher", "lower"]] = {
+    "top1": "higher",
+    "balanced_accuracy": "higher",
+    "loss": "lower",
+}
+"""What is better, for everything a plan may select by."""
+
+FAULTS_IN_ROW = 3
+"""Updates in a row that were not finite before the run is given up."""
+
+
+class Stream(Protocol):
+    """Batches by step number: a pure function of (seed, step)."""
+
+    def from_step(self, step: int, total_steps: int) -> Iterator[Batch]:
+        """The batches of steps ``step`` to ``total_steps - 1``."""
+        ...
+
+
+Validate = Callable[["Classifier"], Mapping[str, float]]
+"""Metrics of a model on val (never test), at least the one the plan selects by.
+
+It reads the same stop flag as ``fit`` and raises ``StoppedError`` where a signal ends it in the middle; a time
+limit does not.
+"""
+
+
+class TrainingDiverged(RecipeError):  # noqa: N818  what happened, not what kind of thing this is
+    """Updates stopped being finite. Nothing of it was saved (fault N1, exit 78)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: after ``step`` steps, for which reason, with which best (``best.folder`` holds it)."""
+
+    step: int
+    best: Best | None
+    reason: Reason
+
+
+def is_due(step: int, every: int, total: int) -> bool:
+    """True at every multiple of ``every`` and at the end."""
+    return step == total or step % every == 0
+
+
+def is_better(score: float, best: Best | None, by: str) -> bool:
+    """Strictly better than the best so far, in the direction of what is selected by."""
+    if best is None:
+        return True
+    return score > best.score if DIRECTIONS[by] == "higher" else score < best.score
+
+
+def fit(
+    plan: Plan,
+    state: TrainState,
+    stream: Stream,
+    objective: Objective,
+    validate: Validate,
+    keeper: Keeper,
+    log: RunLog,
+    stop: StopFlag,
+    task: Task,
+) -> Outcome:
+    """Train from ``state.step`` to ``plan.total_steps``. Safe to kill at any line.
+
+    ``objective(heads, targets)`` gives losses, ``validate(model)`` scores the val photos, ``keeper`` writes
+    checkpoints, ``log`` takes rows, ``stop`` is set by signals or a deadline, ``task`` is the bar.
+
+    Raises:
+        TrainingDiverged: three updates in a row were not finite (id N1, exit 78).
+        DataError: the same, because a photo's pixels are not finite; its name is in ``files`` (exit 65).
+        StorageError: the last save failed (id C2, exit 74).
+    """
+    run = _Run(plan, state, stream, validate, keeper, log, task)
+    reason = run.settle(stop)
+    for batch in run.batches() if reason is None else ():
+        run.take(batch, objective)
+        stopping = bool(stop)  # read once: a signal cannot fall between two ifs
+        last = state.step == plan.total_steps
+        validating = is_due(state.step, plan.validate_every, plan.total_steps)
+        saving = stopping or last or keeper.due(state.step)
+
+        # The order is important: 1. log and check  2. validate  3. save  4. stop.
+        # Only checked weights are validated or saved; a checkpoint knows the verdict of its own step; a stop
+        # always leaves a checkpoint of the step it stopped at.
+        if not (saving or validating or is_due(state.step, plan.log_every, plan.total_steps)):
+            task.advance()
+            continue
+        run.log_and_check()
+        if validating and not stop.by_signal:
+            run.validate(stop)
+        reason = run.reason_to_end(stop)
+        if saving or reason:
+            run.save(final=reason is not None)
+        if reason:
+            break
+    return Outcome(state.step, state.best, reason or "finished")
+
+
+@dataclass(slots=True)
+class _Window:
+    """What happened since the last look, still on the device."""
+
+    meter: Meter = field(default_factory=Meter)
+    images: int = 0
+    bad_photos: list[Tensor] = field(default_factory=list)
+
+    def clear(self) -> None:
+        self.meter.clear()
+        self.images = 0
+        # A row of three may reach back over the border of two windows.
+        self.bad_photos = self.bad_photos[-(FAULTS_IN_ROW - 1) :]
+
+
+class _Run:
+    """The parts of one ``fit``, each a paragraph of the loop."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        state: TrainState,
+        stream: Stream,
+        validate: Validate,
+        keeper: Keeper,
+        log: RunLog,
+        task: Task,
+    ) -> None:
+        self.plan, self.state, self.stream = plan, state, stream
+        self._validate, self._keeper, self._log, self._task = validate, keeper, log, task
+        self.window = _Window()
+        self._faults = int(state.guard.record()["faults"])
+        self._since = time.monotonic()
+        self._images, self._seconds = 0, 0.0
+
+    def batches(self) -> Iterator[Batch]:
+        """The stream from here on. Where it breaks (a photo gone, a worker killed) what was learnt is saved."""
+        try:
+            yield from self.stream.from_step(self.state.step, self.plan.total_steps)
+        except DeitftError:
+            self._rescue()
+            raise
+
+    def take(self, batch: Batch, objective: Objective) -> None:
+        """One step; its numbers stay on the device."""
+        plan, state = self.plan, self.state
+        try:
+            result = take_step(plan, state, batch, objective)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            self._rescue()
+            where = f"{plan.device} ran out of memory at micro-batch {plan.micro_batch} of batch {plan.batch}"
+            smaller = max(plan.micro_batch // 2, 1)
+            raise StoppedError(
+                f"{where}, state saved at step {self._keeper.latest}",
+                f"continue with --resume --set train.micro_batch={smaller} (same global batch, same result)",
+                id="N2",
+            ) from error
+        self._add(result, len(batch))
+
+    def _rescue(self) -> None:
+        """Save the last full step, before an error ends the run."""
+        if self.window.images:
+            self.log_and_check()
+        if self._keeper.latest != self.state.step:
+            self.save(final=False)
+
+    def _add(self, result: StepResult, images: int) -> None:
+        self.window.meter.add(result.parts)
+        self.state.since_validation.add(result.parts)
+        self.window.bad_photos.append(result.bad_photos)
+        self.window.images += images
+
+    def settle(self, stop: StopFlag) -> Reason | None:
+        """Do what a resumed state still owes to its own step; say why there is nothing left to do, if so."""
+        state, plan = self.state, self.plan
+        if state.step and self._keeper.latest is None:
+            self._keeper.latest = state.step  # a state with steps behind it comes from its checkpoint
+        self._log.begin(after_step=state.step)
+        owed = state.step > state.validated_step and is_due(state.step, plan.validate_every, plan.total_steps)
+        if owed and not stop.by_signal:
+            self.validate(stop)
+            self.save(final=False)
+        reason = self.reason_to_end(stop)
+        if reason and self._keeper.latest != state.step:
+            self.save(final=True)
+        self._since = time.monotonic()
+        return reason
+
+    def log_and_check(self) -> None:
+        """Read the window (here the device is waited for), log it, and refuse to go on with what is not finite."""
+        state, plan, window = self.state, self.plan, self.window
+        row = window.meter.read()
+        now = time.monotonic()
+        self._images += window.images
+        self._seconds += now - self._since
+        state.seconds_trained += now - self._since
+        speed = window.images / max(now - self._since, 1e-9)
+        self._since = now
+        self._check(row)
+        values = {
+            "loss": row.pop("total"),
+            **row,
+            "lr": lr_at(plan, state.step - 1),
+            "images_per_second": speed,
+        }
+        self._log.window(state.step, values)
+        self._task.advance(1, loss=values["loss"], lr=values["lr"], **{"images/s": speed})
+        window.clear()
+
+    def _check(self, row: Mapping[str, float]) -> None:
+        state = self.state
+        guard = state.guard.record()
+        tensors = [*state.model.state_dict().values(), *(state.ema.tensors.values() if state.ema else ())]
+        finite = bool(all_finite(tensors))
+        if finite and guard["longest"] < FAULTS_IN_ROW:
+            self._tell_faults(int(guard["faults"]))
+            return
+        names = self._bad_names()
+        if names:
+            raise _bad_pixels(names)
+        step = int(guard["first_bad"]) if guard["longest"] >= FAULTS_IN_ROW else state.step
+        what = "loss or gradients" if finite else "weights"
+        raise self._diverged(f"{what} stopped being finite at step {step}", step, guard["last_loss"])
+
+    def _diverged(self, what: str, step: int, last_loss: float) -> TrainingDiverged:
+        lr = lr_at(self.plan, step - 1)
+        latest = self._keeper.latest
+        good = "nothing was saved before it" if latest is None else f"last good checkpoint is step {latest}"
+        way = " or --set train.precision=bf16" if self.plan.precision == "fp16" else ""
+        return TrainingDiverged(
+            f"{what} (lr {lr:g}, loss {last_loss:.4g} before)",
+            f"{good}; lower optim.lr{way}",
+            id="N1",
+            details={"step": step, "lr": lr, "last_finite_loss": last_loss, "last_good_step": latest},
+        )
+
+    def _tell_faults(self, faults: int) -> None:
+        """A step that was skipped is said, with the photos where they are to blame."""
+        if faults > self._faults:
+            names = self._bad_names()
+            self._log.warn(
+                Notice(
+                    id="N1",
+                    severity="warning",
+                    text=f"{faults - self._faults} updates up to step {self.state.step} were not finite and were "
+                    "not applied" + (f": pixels of {names[0]} are not finite" if names else ""),
+                    hint="the run is stopped after three in a row",
+                    files=tuple(names),
+                )
+            )
+            self._faults = faults
+
+    def _bad_names(self) -> list[str]:
+        ids = torch.cat(self.window.bad_photos).tolist() if self.window.bad_photos else []
+        bad = sorted({number for number in ids if number >= 0})
+        photos = getattr(self.stream, "photos", None)
+        return [str(photos.paths[number]) if photos is not None else f"photo {number}" for number in bad]
+
+    def validate(self, stop: StopFlag) -> None:
+        """Score the weights and their average on val; keep the better one if it beats the best so far."""
+        state, plan = self.state, self.plan
+        try:
+            verdicts = self._verdicts()
+        except StoppedError:
+            if stop.by_signal:
+                return  # stopped in the middle: owed when the run goes on
+            raise
+        except DeitftError:
+            self._rescue()
+            raise
+        which: Which = "raw"
+        for name in verdicts:
+            this, other = verdicts[name][plan.select_by], verdicts[which][plan.select_by]
+            if (this > other) if DIRECTIONS[plan.select_by] == "higher" else (this < other):
+                which = name
+        score = verdicts[which][plan.select_by]
+        better = is_better(score, state.best, plan.select_by)
+        if better:
+            kept = self._keeper.save_best(state, which, score=score, metrics=verdicts[which])
+            state.best = kept or state.best
+        state.stale = 0 if better else state.stale + 1
+        state.validated_step = state.step
+        self._tell_validation(verdicts, which if better else "")
+        state.since_validation.clear()
+        self._since = time.monotonic()
+
+    def _verdicts(self) -> dict[Which, Mapping[str, float]]:
+        state = self.state
+        verdicts: dict[Which, Mapping[str, float]] = {"raw": self._validate(state.model)}
+        if state.ema is not None:
+            with state.ema.swapped_into(state.model):
+                verdicts["ema"] = self._validate(state.model)
+        for which, metrics in verdicts.items():
+            if not math.isfinite(metrics[self.plan.select_by]):
+                last_loss = float(state.guard.last_loss)
+                what = f"the {which} weights' val {self.plan.select_by} is not finite at step {state.step}"
+                raise self._diverged(what, state.step, last_loss)
+        return verdicts
+
+    def _tell_validation(self, verdicts: Mapping[Which, Mapping[str, float]], best: str) -> None:
+        state, plan = self.state, self.plan
+        train = state.since_validation.read()
+        train = {"loss": train.pop("total", math.nan), **train}
+        epoch = state.step / plan.steps_per_epoch
+        values = {f"{which}_{name}": value for which, scores in verdicts.items() for name, value in scores.items()}
+        row: dict[str, float | str] = {
+            "step": state.step,
+            "epoch": epoch,
+            "lr": lr_at(plan, state.step - 1),
+            "seconds": state.seconds_trained,
+            "images_per_second": self._images / self._seconds if self._seconds else 0.0,
+            **{f"train_{name}": value for name, value in train.items()},
+            **values,
+            "best": best,
+        }
+        self._log.validation(state.step, row, values)
+        shown = "  ".join(f"{which} {scores[plan.select_by]:.4g}" for which, scores in verdicts.items())
+        word = "  best so far" if best else ""
+        self._task.line(f"epoch {epoch:.4g}  loss {train['loss']:.4g}  val {plan.select_by}  {shown}{word}")
+
+    def reason_to_end(self, stop: StopFlag) -> Reason | None:
+        """Why the run ends here, or None. A time limit that finds nothing chosen yet has this step's weights."""
+        state, plan = self.state, self.plan
+        if stop.by_signal:
+            return "stopped"
+        owed = state.validated_step < state.step
+        if bool(stop) and owed and state.best is None and state.step:
+            self.validate(stop)
+        if state.step >= plan.total_steps and state.validated_step == state.step:
+            return "finished"
+        if plan.patience is not None and state.stale >= plan.patience:
+            return "early"
+        return "time limit" if stop else None
+
+    def save(self, *, final: bool) -> None:
+        """Save, outside of the time that counts as training."""
+        self._keeper.save(self.state, final=final)
+        self._since = time.monotonic()
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """A GPU's lack of memory has a class of its own, a processor's only words."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _bad_pixels(names: Sequence[str]) -> DataError:
+    count = f"{len(names)} photos have" if len(names) > 1 else "1 photo has"
+    return DataError(
+        f"{count} pixels that are not finite, first: {names[0]}",
+        "replace or remove them and run it again",
+        id="N1",
+        files=names,
+    )
