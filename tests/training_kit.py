@@ -184,7 +184,7 @@ def nan_target(batch: Batch) -> Batch:
     return replace(batch, targets=batch.targets * float("nan"))
 
 
-def scores(model: TinyNet) -> dict[str, float]:
+def scores(model: TinyNet, stop: StopFlag) -> dict[str, float]:
     """Metrics of a model on 30 made-up photos that training never sees."""
     draw = generator(key("val", 7))
     labels = torch.arange(30) % 3
@@ -204,10 +204,15 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self.plan, self.folder = plan, folder
         self.progress = Silent()
-        self.state = new_state(model or TinyNet(), plan)
+        self.state = new_state(plan, model or TinyNet())
         self.stream: Any = KeyedStream(plan, **stream)
         self.keeper = Keeper(
-            folder / "checkpoints", plan, progress=self.progress, **({"clock": clock} if clock else {})
+            folder / "checkpoints",
+            every_seconds=plan.save_every_seconds,
+            keep=plan.keep_checkpoints,
+            progress=self.progress,
+            facts={"plan": plan.recipe},
+            **({"clock": clock} if clock else {}),
         )
         self.log = RunLog(folder, progress=self.progress)
         self.stop = StopFlag()

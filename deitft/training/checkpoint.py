@@ -15,11 +15,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from deitft.core.files import canonical_json, sha256_bytes
 from deitft.core.progress import Progress
 from deitft.core.units import format_bytes
 from deitft.errors import DataError, Notice, StorageError
-from deitft.recipe.plan_types import Plan
 from deitft.training.commit import (
     Committed,
     DamagedError,
@@ -47,24 +45,27 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Keeper:
     """Writes checkpoints of one run into a folder, and decides when and which to keep.
 
-    The plan's ``keep_checkpoints`` newest steps stay, and every ``best-*`` that one of them refers to.
-    ``latest`` is the step that was saved last. ``clock`` gives seconds.
+    ``keep`` newest steps stay, and every ``best-*`` that one of them refers to. ``facts`` (plain data: the
+    plan's fingerprint, say) go into every checkpoint. ``latest`` is the step that was saved last. ``clock``
+    gives seconds.
     """
 
     def __init__(
         self,
         folder: Path,
-        plan: Plan,
         *,
+        every_seconds: float,
+        keep: int,
         progress: Progress,
+        facts: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
         self.latest: int | None = None
-        self._every = plan.save_every_seconds
-        self._keep = max(plan.keep_checkpoints, 1)
+        self._every = every_seconds
+        self._keep = max(keep, 1)
         self._progress = progress
-        self._facts = {"plan_sha256": sha256_bytes(canonical_json(plan.record()))}
+        self._facts = dict(facts or {})
         self._clock = clock
         self._last = clock()
         self._duration = 0.0

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from deitft.core.files import write_text
-from deitft.core.progress import Progress, Silent
+from deitft.core.progress import Progress
 from deitft.core.records import csv_text, now, parse_csv_text
 from deitft.errors import Notice, UnavailableError, UsageError
-from deitft.recipe.plan_types import Plan
 
 Kind = Literal["train", "val"]
 Row = Mapping[str, float | str]
@@ -51,44 +49,6 @@ class CsvLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._rows: list[dict[str, float | str]] = []
-
-    def begin(self, *, after_step: int) -> None:
-        """Go on with the rows up to ``after_step``; later ones are dropped: those steps are taken again."""
-        if self._path.is_file():
-            rows = [
-                {name: _number(cell) for name, cell in row.items()}
-                for row in parse_csv_text(self._path.read_text())
-            ]
-            self._rows = [row for row in rows if float(row.get("step") or 0) <= after_step]
-
-    def row(self, values: Row) -> None:
-        """Add a row. New columns may appear; older rows are empty there.
-
-        Raises:
-            OSError: it could not be written.
-        """
-        self._rows.append({name: _rounded(value) for name, value in values.items()})
-        columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        write_text(self._path, csv_text(self._rows, columns))
-
-
-class RunLog:
-    """All a run's writing: ``metrics.csv``, ``train.log``, the screen's warnings and other dashboards.
-
-    Nothing here stops a run: what cannot be written is said once, and training goes on.
-    """
-
-    def __init__(self, folder: Path, *, progress: Progress, loggers: Sequence[Logger] = ()) -> None:
-        self._csv = CsvLog(folder / "metrics.csv")
-        self._lines = folder / "train.log"
-        self._progress = progress
-        self._loggers = list(loggers)
-        self._silent = False
-
-    def begin(self, *, after_step: int) -> None:
-        """Training begins, or goes on after this step."""
-        self._csv.begin(after_step=after_step)
-        self.line(f"training from step {after_step}")
 
     def line(self, text: str) -> None:
         """A line of ``train.log``, with the time in front."""
@@ -228,13 +188,8 @@ LOGGERS: Mapping[str, Callable[[Path, str, Mapping[str, Any]], Logger]] = {
 }
 
 
-@contextlib.contextmanager
-def open_log(
-    folder: Path, plan: Plan, names: Sequence[str] = (), *, progress: Progress | None = None
-) -> Iterator[RunLog]:
-    """The log of a run folder, closed after the block. ``names``: other dashboards that get the rows as well.
-
-    Nothing is sent anywhere unless a dashboard is asked for.
+def open_loggers(names: Sequence[str], folder: Path, *, name: str, config: Mapping[str, Any]) -> list[Logger]:
+    """Dashboards by name, for a run folder. Nothing is sent anywhere unless one is asked for.
 
     Raises:
         UsageError: no such dashboard (id LOG).
@@ -243,10 +198,4 @@ def open_log(
     unknown = [word for word in names if word not in LOGGERS]
     if unknown:
         raise UsageError(f'cannot log to "{unknown[0]}"', f"choose from {', '.join(LOGGERS)}", id="LOG")
-    config = plan.record()
-    loggers = [LOGGERS[word](folder, folder.name, config) for word in dict.fromkeys(names)]
-    log = RunLog(folder, progress=progress or Silent(), loggers=loggers)
-    try:
-        yield log
-    finally:
-        log.close()
+    return [LOGGERS[word](folder, name, config) for word in dict.fromkeys(names)]

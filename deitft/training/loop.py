@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,11 +45,10 @@ class Stream(Protocol):
         ...
 
 
-Validate = Callable[["Classifier"], Mapping[str, float]]
+Validate = Callable[["Classifier", StopFlag], Mapping[str, float] | None]
 """Metrics of a model on val (never test), at least the one the plan selects by.
 
-It reads the same stop flag as ``fit`` and raises ``StoppedError`` where a signal ends it in the middle; a time
-limit does not.
+None, or ``StoppedError``, where a signal ended it in the middle. A time limit should not end it.
 """
 
 
@@ -90,7 +90,7 @@ def fit(
 ) -> Outcome:
     """Train from ``state.step`` to ``plan.total_steps``. Safe to kill at any line.
 
-    ``objective(heads, targets)`` gives losses, ``validate(model)`` scores the val photos, ``keeper`` writes
+    ``objective(heads, targets)`` gives losses, ``validate(model, stop)`` scores the val photos, ``keeper`` writes
     checkpoints, ``log`` takes rows, ``stop`` is set by signals or a deadline, ``task`` is the bar.
 
     Raises:
@@ -203,7 +203,6 @@ class _Run:
         state, plan = self.state, self.plan
         if state.step and self._keeper.latest is None:
             self._keeper.latest = state.step  # a state with steps behind it comes from its checkpoint
-        self._log.begin(after_step=state.step)
         owed = state.step > state.validated_step and is_due(state.step, plan.validate_every, plan.total_steps)
         if owed and not stop.by_signal:
             self.validate(stop)
@@ -287,15 +286,9 @@ class _Run:
     def validate(self, stop: StopFlag) -> None:
         """Score the weights and their average on val; keep the better one if it beats the best so far."""
         state, plan = self.state, self.plan
-        try:
-            verdicts = self._verdicts()
-        except StoppedError:
-            if stop.by_signal:
-                return  # stopped in the middle: owed when the run goes on
-            raise
-        except DeitftError:
-            self._rescue()
-            raise
+        verdicts = self._verdicts(stop)
+        if verdicts is None:
+            return  # stopped in the middle: owed when the run goes on
         which: Which = "raw"
         for name in verdicts:
             this, other = verdicts[name][plan.select_by], verdicts[which][plan.select_by]
@@ -312,12 +305,23 @@ class _Run:
         state.since_validation.clear()
         self._since = time.monotonic()
 
-    def _verdicts(self) -> dict[Which, Mapping[str, float]]:
+    def _verdicts(self, stop: StopFlag) -> dict[Which, Mapping[str, float]] | None:
+        """Metrics of the weights and of their average; None where a signal came in between."""
         state = self.state
-        verdicts: dict[Which, Mapping[str, float]] = {"raw": self._validate(state.model)}
-        if state.ema is not None:
-            with state.ema.swapped_into(state.model):
-                verdicts["ema"] = self._validate(state.model)
+        verdicts: dict[Which, Mapping[str, float]] = {}
+        for which in ("raw", "ema") if state.ema is not None else ("raw",):
+            average = state.ema.swapped_into(state.model) if which == "ema" and state.ema else None
+            try:
+                with average or contextlib.nullcontext():
+                    metrics = self._validate(state.model, stop)
+            except DeitftError as error:
+                if isinstance(error, StoppedError) and stop.by_signal:
+                    return None
+                self._rescue()
+                raise
+            if metrics is None:
+                return None
+            verdicts[which] = metrics
         for which, metrics in verdicts.items():
             if not math.isfinite(metrics[self.plan.select_by]):
                 last_loss = float(state.guard.last_loss)

@@ -153,15 +153,13 @@ class TrainState:
         return self.guard.applied.device
 
 
-def new_state(model: Classifier, plan: Plan, device: torch.device | str | None = None) -> TrainState:
-    """The state before the first step, of a model with its starting weights in.
-
-    ``device`` is where the model already is; None: ``plan.device``.
+def new_state(plan: Plan, model: Classifier) -> TrainState:
+    """The state before the first step, of a model with its starting weights in and on ``plan.device``.
 
     Raises:
         RecipeError: nothing is left to train (id OPTIM).
     """
-    device = torch.device(plan.device if device is None else device)
+    device = torch.device(plan.device)
     ema = None
     if plan.ema_decay is not None:
         ema = Ema(model, decay=plan.ema_decay, warmup=plan.ema_warmup)
