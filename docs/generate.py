@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the code: the command line, the recipe, the errors. ``make reference`` calls it.
+"""Write docs/reference/ from the code: command line, recipe, errors, files. ``make reference`` calls it.
 
 A test fails where the pages and the code differ.
 """
@@ -6,6 +6,7 @@ A test fails where the pages and the code differ.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from deitft.recipe.schema import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
+FAULT_ID = re.compile(r"[CDNS]\d{1,2}")
 MADE = "<!-- made by docs/generate.py: change the code, then `make reference` -->\n"
 
 
@@ -191,14 +193,17 @@ def ids_in_code() -> dict[str, set[str]]:
     """id -> what it comes as: "exit 65", "warning", "info", gathered from every call in the package."""
     classes = error_classes()
     found: dict[str, set[str]] = defaultdict(set)
+    # What no call shows: the last resort, and the stop whose class depends on the signal.
     found["BUG"].add("exit 70")
+    found["N3"].update({"exit 75", "exit 143"})
     for file in sorted((ROOT / "deitft").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
             keywords = {item.arg: item.value for item in node.keywords}
             name = node.func.id if isinstance(node.func, ast.Name) else ""
-            for id in texts_in(keywords.get("id")):
+            texts = [text for argument in node.args for text in texts_in(argument)]
+            for id in [*texts_in(keywords.get("id")), *filter(FAULT_ID.fullmatch, texts)]:
                 if name in classes:
                     found[id].add(f"exit {classes[name].exit_code}")
                 else:
@@ -222,7 +227,8 @@ def id_order(id: str) -> tuple[str, int]:
 
 def first_sentence(text: str) -> str:
     """The first sentence of a docstring, as markdown."""
-    return text.strip().split(". ")[0].rstrip(".").replace("``", "`") + "."
+    sentence = re.split(r"(?<=[.?!])\s", text.strip(), maxsplit=1)[0].replace("``", "`")
+    return sentence if sentence.endswith((".", "?", "!")) else sentence + "."
 
 
 def errors_page() -> str:
@@ -250,9 +256,30 @@ def errors_page() -> str:
     )
 
 
+# The files
+
+
+def files_page() -> str:
+    """Every module with the first sentence of its docstring, room by room."""
+    parts = [MADE, "# Files\n", "Every file of the package, in its own words. The rooms: CONTRIBUTING.md.\n"]
+    rooms: dict[str, list[tuple[object, ...]]] = {"deitft": []}
+    for file in sorted((ROOT / "deitft").rglob("*.py")):
+        doc = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+        room = file.parent.relative_to(ROOT).as_posix()
+        rows = rooms.setdefault(room, [])
+        if file.name == "__init__.py" and room != "deitft":
+            rows.insert(0, (f"`{room.partition('/')[2]}/`", first_sentence(doc)))
+        else:
+            rows.append((f"`{file.name}`", first_sentence(doc)))
+    for room, rows in rooms.items():
+        parts.append(f"## {room}\n")
+        parts.append(table(("file", "what it is"), rows))
+    return "\n".join(parts)
+
+
 def pages() -> dict[str, str]:
     """File name -> content."""
-    return {"cli.md": cli_page(), "recipe.md": recipe_page(), "errors.md": errors_page()}
+    return {"cli.md": cli_page(), "recipe.md": recipe_page(), "errors.md": errors_page(), "files.md": files_page()}
 
 
 def main() -> int:
