@@ -44,11 +44,45 @@ def _rounded(value: float | str) -> float | str:
 
 
 class CsvLog:
-    """``metrics.csv``: one row a validation, rewritten durably each time (it stays small)."""
+    """``metrics.csv``: one row a validation, rewritten durably each time (it stays small).
 
-    def __init__(self, path: Path) -> None:
+    Rows after ``after_step`` are dropped when it is opened: a resumed run takes those steps again.
+    """
+
+    def __init__(self, path: Path, *, after_step: int) -> None:
         self._path = path
         self._rows: list[dict[str, float | str]] = []
+        if path.is_file():
+            rows = [
+                {name: _number(cell) for name, cell in row.items()} for row in parse_csv_text(path.read_text())
+            ]
+            self._rows = [row for row in rows if float(row.get("step") or 0) <= after_step]
+
+    def row(self, values: Row) -> None:
+        """Add a row. New columns may appear; older rows are empty there.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        self._rows.append({name: _rounded(value) for name, value in values.items()})
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        write_text(self._path, csv_text(self._rows, columns))
+
+
+class RunLog:
+    """All a run's writing: ``metrics.csv``, ``train.log``, the screen's warnings and other dashboards.
+
+    Nothing here stops a run: what cannot be written is said once, and training goes on.
+    """
+
+    def __init__(
+        self, folder: Path, *, progress: Progress, loggers: Sequence[Logger] = (), after_step: int = 0
+    ) -> None:
+        self._csv = CsvLog(folder / "metrics.csv", after_step=after_step)
+        self._lines = folder / "train.log"
+        self._progress = progress
+        self._loggers = list(loggers)
+        self._silent = False
 
     def line(self, text: str) -> None:
         """A line of ``train.log``, with the time in front."""
