@@ -25,6 +25,7 @@ from deitft.reporting.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 SIGPIPE_CODE = 141
 BUG_CODE = 70
@@ -130,7 +131,24 @@ def show_pairs(pairs: Iterable[tuple[str, object]]) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table without lines: copied out of a terminal it stays a table."""
+    """A table without lines: copied out of a terminal it stays a table.
+
+    Columns stand in order of weight: those at the end for which a terminal has no room are left out, by name.
+    """
+    console = rich_console(stderr=False)
+    shown = len(columns)
+    table = _table(columns, rows)
+    while shown > 2 and _width(table, console) > console.width:
+        shown -= 1
+        table = _table(columns[:shown], [row[:shown] for row in rows])
+    with console.capture() as captured:
+        console.print(table)
+    out("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    if shown < len(columns):
+        talk(f"no room for: {', '.join(columns[shown:])} (widen the terminal, or --json)")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -140,10 +158,14 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
         table.add_column(visible(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(visible(str(cell))) for cell in row))
-    console = rich_console(stderr=False)
-    with console.capture() as captured:
-        console.print(table)
-    out("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    return table
+
+
+def _width(table: Table, console: Console) -> int:
+    """Cells that a table takes when nothing is folded."""
+    from rich.measure import Measurement
+
+    return Measurement.get(console, console.options.update(max_width=100_000), table).maximum
 
 
 def _is_number(cell: object) -> bool:

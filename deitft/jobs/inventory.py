@@ -63,13 +63,13 @@ def models() -> Table:
                 str(entry.size),
                 published(entry),
                 entry.seen,
-                "–" if entry.epochs is None else str(entry.epochs),
                 entry.license,
+                "–" if entry.epochs is None else str(entry.epochs),
                 entry.tag,
             )
         )
         data.append({**asdict(entry), "weights_mb": round(entry.weights_mb, 1)})
-    columns = ("model", "parameters", "weights", "pixels", "top-1 %", "has seen", "epochs", "licence", "timm name")
+    columns = ("model", "params", "weights", "pixels", "top-1 %", "has seen", "licence", "epochs", "timm name")
     remark = "top-1: on ImageNet-1k's validation photos @ pixels, as published; --json names the source of each"
     return Table(columns=columns, rows=rows, data=data, remarks=(remark,))
 
@@ -143,23 +143,23 @@ def runs(runs_dir: Path = Path("runs")) -> Table:
     rows, data = [], []
     for folder, record in list_runs(runs_dir):
         if isinstance(record, DeitftError):
-            rows.append((folder.name, "", "broken", "", "", "", record.what))
+            rows.append((folder.name, "broken", "", "", "", record.what, ""))
             data.append({"name": folder.name, "path": folder.path, "status": "broken", "error": record.record()})
             continue
         score = _score(record)
         rows.append(
             (
                 folder.name,
-                record.verb,
                 record.status,
+                "" if score is None else f"{100 * score:.1f}",
                 record.model,
                 record.recipe,
-                "" if score is None else f"{100 * score:.1f}",
                 record.started.replace("T", " ").removesuffix("+00:00"),
+                record.verb,
             )
         )
         data.append({"path": folder.path} | {name: getattr(record, name) for name in RunRecord.__slots__})
-    columns = ("run", "verb", "status", "model", "recipe", "test top-1 %", "started (UTC)")
+    columns = ("run", "status", "test top-1 %", "model", "recipe", "started (UTC)", "verb")
     return Table(columns=columns, rows=rows, data=data, remarks=() if rows else (f"no runs in {runs_dir}",))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -163,8 +165,10 @@ def test_rm_leaves_a_run_alone_that_a_process_works_on(call, tmp_path: Path, mon
     assert (run / "run.json").is_file()
 
 
-@pytest.mark.parametrize(("answer", "gone"), [(b"y\n", True), (b"\n", False), (b"n\n", False)])
-def test_rm_asks_on_a_terminal(answer: bytes, gone: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("answer", "gone", "code"), [(b"y\n", True, 0), (b"\n", False, 0), (b"n\n", False, 0), (b"\x03", False, 130)]
+)
+def test_rm_asks_on_a_terminal(answer: bytes, gone: bool, code: int, tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs", "finetune-1")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -174,13 +178,15 @@ def test_rm_asks_on_a_terminal(answer: bytes, gone: bool, tmp_path: Path) -> Non
         stderr=theirs,
         cwd=tmp_path,
         env={**os.environ, "TERM": "xterm"},
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
     seen = b""
     while b"?" not in seen:
         seen += os.read(ours, 1000)
     os.write(ours, answer)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=30) == code
     os.close(ours)
     assert b"delete runs/finetune-1 (" in seen
     assert run.exists() is not gone

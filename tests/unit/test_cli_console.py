@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -36,6 +37,21 @@ def test_a_table_without_rows_shows_its_columns(capsys) -> None:
 def test_long_cells_are_not_cut_off_a_terminal(capsys) -> None:
     console.show_table(("path",), [("x" * 300,)])
     assert capsys.readouterr().out.splitlines()[1] == "x" * 300
+
+
+def test_a_narrow_terminal_leaves_out_columns_by_name(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(console, "on_terminal", lambda stream: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    rows = [("deit_s", "22.4 M", "x" * 20, "y" * 20)]
+    for columns, width in ((4, 80), (3, 50), (2, 30), (2, 12)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        console.show_table(("model", "size", "seen", "name"), rows)
+        out, err = capsys.readouterr()
+        assert out.count("x" * 20) == (columns > 2)
+        assert out.count("y" * 20) == (columns > 3)
+        assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in out.splitlines()) <= width
+        left_out = ", ".join(("seen", "name")[columns - 2 :])
+        assert err == (f"no room for: {left_out} (widen the terminal, or --json)\n" if left_out else "")
 
 
 def test_pairs_and_text(capsys) -> None:
