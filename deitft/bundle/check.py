@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from deitft.core.files import read_json
 from deitft.errors import DataError, MissingInputError
-from deitft.models.registry import is_architecture
+from deitft.models.registry import is_architecture, tags
 from deitft.recipe.preprocessing import MAX_SIDE, Preprocessing, preprocessing_from
 
 FORMAT = "deitft-bundle"
@@ -222,13 +222,12 @@ def _class_names(names: list[Any], where: str, field: str) -> tuple[str, ...]:
 
 
 def _architecture(name: object, where: str, field: str) -> None:
-    """Only names in timm's registry: a path or an address is none."""
+    """Only names, and tags, in timm's registry: a path or an address is none."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?", name):
         raise refused(where, f"{field} is {_short(name)}, not the name of a model")
-    if not is_architecture(name.partition(".")[0]):
-        raise refused(
-            where, f"{field} is {_short(name)}, which timm does not know: upgrade timm, or it is made up"
-        )
+    architecture, _, tag = name.partition(".")
+    if not is_architecture(architecture) or (tag and tag not in tags(architecture)):
+        raise refused(where, f"{field} is {_short(name)}, which timm does not know: upgrade timm if it is real")
 
 
 def _whole(value: object, low: int, high: int) -> bool:

@@ -19,6 +19,7 @@ from deitft.errors import DataError, Notice
 from deitft.evaluation.calibration import (
     ReliabilityBin,
     calibration_error,
+    calibration_interval,
     confidences,
     fit_temperature,
     negative_log_likelihood,
@@ -293,8 +294,8 @@ def _intervals(
     for name, (low, high) in intervals.items():
         if low == high and low in (0.0, 1.0):  # nothing varied: the bootstrap cannot know what it did not see
             intervals[name] = wilson_interval(round(low * units), units)
-    low, high = bootstrap_interval(calibration_error, confidence, predicted == labels, method="basic", **options)
-    return intervals | {"calibration_error": (max(0.0, low), min(1.0, high))}
+    intervals["calibration_error"] = calibration_interval(confidence, predicted == labels, **options)
+    return intervals
 
 
 def _notices(counts: Ints, classes: Sequence[str], split: str, unlabelled: int) -> tuple[Notice, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,13 +58,11 @@ def bootstrap_interval(
     draws: int = DRAWS,
     seed: int = 0,
     confidence: float = CONFIDENCE,
-    method: Literal["percentile", "basic"] = "percentile",
 ) -> Interval:
     """Interval of ``statistic(*arrays)`` by drawing photos (first axis), or whole ``groups``, with replacement.
 
-    ``basic`` mirrors the draws at the estimate: right for a statistic whose draws lie to one side of it, as the
-    calibration error's do (drawn noise only ever adds to it). Source: Efron and Tibshirani 1993, chapter 13;
-    Davison and Hinkley 1997, section 5.2. One value in all draws gives an interval of width 0.
+    Percentiles of the draws; the same value in all of them gives an interval of width 0.
+    Source: Efron and Tibshirani 1993, chapter 13.
     """
     n = len(arrays[0])
     members = _members(groups, n)
@@ -77,9 +75,6 @@ def bootstrap_interval(
             chosen = np.concatenate([members[index] for index in random.integers(0, len(members), len(members))])
         values[draw] = statistic(*(array[chosen] for array in arrays))
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    if method == "basic":
-        estimate = statistic(*arrays)
-        low, high = 2 * estimate - high, 2 * estimate - low
     return float(low), float(high)
 
 
