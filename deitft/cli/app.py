@@ -89,7 +89,7 @@ def _work(verb: str, given: dict[str, Any]) -> None:
     with open_progress(quiet=quiet, idle="loading torch …") as progress:
         job = getattr(importlib.import_module(f"deitft.jobs.{verb}"), verb)
         result = job(**asked, progress=progress)
-    _show(result, as_json)
+    _show(result, as_json, quiet)
 
 
 def _plain(value: Any) -> Any:
@@ -99,13 +99,13 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def _show(result: Any, as_json: bool) -> None:
+def _show(result: Any, as_json: bool, quiet: bool) -> None:
     if as_json:
         console.show_json(result.record())
     elif hasattr(result, "columns"):
         if result.rows:
             console.show_table(result.columns, result.rows)
-        for remark in result.remarks:
+        for remark in () if quiet else result.remarks:
             console.talk(remark)
     else:
         console.show_pairs(result.summary())
@@ -202,11 +202,11 @@ def predict(
 
 
 @app.command(rich_help_panel="Look around")
-def models(json: options.Json = False, debug: options.Debug = False) -> None:
+def models(json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False) -> None:
     """List the models that have a short name: size, what they have seen, published score."""
     from deitft.jobs import inventory
 
-    _show(inventory.models(), json)
+    _show(inventory.models(), json, quiet)
 
 
 @app.command(rich_help_panel="Look around")
@@ -216,7 +216,7 @@ def env(json: options.Json = False, quiet: options.Quiet = False, debug: options
 
     with open_progress(quiet=quiet, idle="loading torch …"):
         found = inventory.env()
-    _show(found, json)
+    _show(found, json, quiet)
 
 
 @recipes_app.callback(invoke_without_command=True)
@@ -226,15 +226,20 @@ def _recipes(ctx: typer.Context) -> None:
 
 
 @recipes_app.command("list")
-def recipes_list(json: options.Json = False, debug: options.Debug = False) -> None:
+def recipes_list(json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False) -> None:
     """List the shipped recipes (so does `deitft recipes` alone)."""
     from deitft.jobs import inventory
 
-    _show(inventory.recipes(), json)
+    _show(inventory.recipes(), json, quiet)
 
 
 @recipes_app.command("show")
-def recipes_show(recipe: options.RecipeArgument, json: options.Json = False, debug: options.Debug = False) -> None:
+def recipes_show(
+    recipe: options.RecipeArgument,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
     """Print a recipe with its comments; with --json every field, also those it leaves alone."""
     from deitft.jobs import inventory
 
@@ -250,6 +255,7 @@ def recipes_copy(
     to: options.Target = None,
     force: options.Force = False,
     json: options.Json = False,
+    quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
     """Write a recipe to a file of your own, to change it there."""
@@ -270,12 +276,15 @@ def _runs(ctx: typer.Context) -> None:
 
 @runs_app.command("list")
 def runs_list(
-    runs_dir: options.RunsDir = Path("runs"), json: options.Json = False, debug: options.Debug = False
+    runs_dir: options.RunsDir = Path("runs"),
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """List the runs and what came of them (so does `deitft runs` alone)."""
     from deitft.jobs import inventory
 
-    _show(inventory.runs(runs_dir), json)
+    _show(inventory.runs(runs_dir), json, quiet)
 
 
 @runs_app.command("rm")
@@ -284,6 +293,7 @@ def runs_rm(
     runs_dir: options.RunsDir = Path("runs"),
     yes: options.Yes = False,
     json: options.Json = False,
+    quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
     """Delete runs with all their checkpoints, bundles and reports. It asks first."""
@@ -299,7 +309,7 @@ def runs_rm(
             removed.append({"path": run.path, "bytes": size})
     if json:
         console.show_json({"removed": removed})
-    else:
+    elif not quiet:
         console.talk(f"removed {len(removed)} of {len(found)} runs")
 
 

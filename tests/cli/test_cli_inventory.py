@@ -95,6 +95,7 @@ def test_runs_are_listed_broken_ones_too(call, tmp_path: Path, monkeypatch) -> N
     monkeypatch.chdir(tmp_path)
     nothing = call("runs")
     assert (nothing.code, nothing.out, nothing.err) == (0, "", "no runs in runs\n")
+    assert call("runs", "list", "--quiet").err == ""
     make_run(Path("runs"), "finetune-1", result={"test": {"top1": 0.912}})
     make_run(Path("runs"), "finetune-2", status="stopped")
     make_run(Path("runs"), "hostile\x1b[31m")

@@ -87,7 +87,7 @@ def test_arguments_come_in_the_order_of_the_python_function(verb: str) -> None:
 @pytest.mark.parametrize(("path", "command"), list(verbs()), ids=[path for path, _ in verbs()])
 def test_every_verb_speaks_json_has_debug_and_explains_itself(path: str, command: Any) -> None:
     options = {param.name: param for param in command.params}
-    assert {"json", "debug"} <= set(options)
+    assert {"json", "quiet", "debug"} <= set(options)
     assert command.help
     for param in command.params:
         assert param.help, f"{path}: {param.name} says nothing"
