@@ -1,0 +1,144 @@
+"""Catalog: which photos there are, in columns, so that a million of them stay cheap.
+
+Made by ``scan`` (names and stamps), completed by ``inspect`` (content: digest, size in pixels, what is wrong).
+Frozen; the arrays are never changed in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deitft.errors import Notice
+
+TRAIN, VAL, TEST, NONE = 0, 1, 2, -1
+SPLIT_NAMES = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class BadPhoto:
+    """Why a photo cannot be used: a fault id (D2, D3, D4, D6, D10, D18) and a reason without the path."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """N photos below ``root``, sorted by path.
+
+    ``paths`` are relative, with ``/``, as they stand on disk. ``labels`` index ``classes`` (-1: unlabelled).
+    ``given`` is TRAIN, VAL or TEST where the folders say so, else NONE. ``stamps`` holds per photo the
+    nanoseconds of the last change of content, of the last change of the entry, and the inode: two looks with
+    equal size and stamps saw the same content.
+
+    Empty or zero before ``inspect``: ``digests`` (32 bytes of SHA-256 of the content), ``widths`` and
+    ``heights`` (pixels, upright), ``notes`` (``decode.PhotoNote`` flags), ``bad`` (row -> reason).
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    paths: list[str]
+    labels: npt.NDArray[np.int32]  # [N]
+    given: npt.NDArray[np.int8]  # [N]
+    sizes: npt.NDArray[np.int64]  # [N] bytes
+    stamps: npt.NDArray[np.int64]  # [N, 3]
+    digests: npt.NDArray[np.object_]  # [N] bytes
+    widths: npt.NDArray[np.int32]  # [N]
+    heights: npt.NDArray[np.int32]  # [N]
+    notes: npt.NDArray[np.uint16]  # [N]
+    bad: Mapping[int, BadPhoto] = field(default_factory=dict)
+    ignored: tuple[tuple[str, str], ...] = ()  # (path, kind)
+    notices: tuple[Notice, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def inspected(self) -> bool:
+        """True where the content was read."""
+        return any(len(digest) > 0 for digest in self.digests[:64]) or not len(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the sorted (path, class, given split, content): equal means the same data set."""
+        names = (*self.classes, "")
+        labels, given = self.labels.tolist(), self.given.tolist()
+        rows = sorted(
+            "\0".join((normal(path), names[label], str(split), digest.hex())).encode()
+            for path, label, split, digest in zip(self.paths, labels, given, self.digests, strict=True)
+        )
+        total = hashlib.sha256(b"deitft catalog 1\n")
+        for row in rows:
+            total.update(len(row).to_bytes(4, "little"))
+            total.update(row)
+        return total.hexdigest()
+
+    @property
+    def contents(self) -> npt.NDArray[np.int64]:
+        """[N] a number per content: equal for photos of the same bytes, -1 where a photo was not read."""
+        _, numbers = np.unique(self.digests.astype("S32"), return_inverse=True)
+        unread = np.fromiter((not digest for digest in self.digests), np.bool_, len(self))
+        return np.where(unread, -1, numbers.astype(np.int64))
+
+    def without(self, rows: npt.NDArray[np.int64] | Sequence[int]) -> Catalog:
+        """All rows but these."""
+        return self.select(np.delete(np.arange(len(self)), np.asarray(rows, dtype=np.int64)))
+
+    def select(self, indices: npt.NDArray[np.int64] | Sequence[int]) -> Catalog:
+        """The rows ``indices``, in their order; classes, ignored files and notices stay."""
+        rows = np.asarray(indices, dtype=np.int64)
+        places = {int(old): new for new, old in enumerate(rows)} if self.bad else {}
+        return Catalog(
+            root=self.root,
+            classes=self.classes,
+            paths=[self.paths[row] for row in rows.tolist()],
+            labels=self.labels[rows],
+            given=self.given[rows],
+            sizes=self.sizes[rows],
+            stamps=self.stamps[rows],
+            digests=self.digests[rows],
+            widths=self.widths[rows],
+            heights=self.heights[rows],
+            notes=self.notes[rows],
+            bad={places[old]: bad for old, bad in self.bad.items() if old in places},
+            ignored=self.ignored,
+            notices=self.notices,
+        )
+
+
+def normal(text: str) -> str:
+    """The composed Unicode form (NFC): one name for one word, whatever system wrote it."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def shown(text: str) -> str:
+    """A name from the data as it may be shown: control, direction and undecodable characters as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else _escape(letter) for letter in text)
+
+
+def _escape(letter: str) -> str:
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as python keeps it
+        return f"\\x{code - 0xDC00:02x}"
+    return ascii(letter)[1:-1]
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """ "1 photo", "3 photos": a count with its word."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def object_column(values: Sequence[bytes]) -> npt.NDArray[np.object_]:
+    """A column of byte strings; numpy's own byte type would cut trailing zeros off a digest."""
+    column = np.empty(len(values), dtype=np.object_)
+    column[:] = values
+    return column

@@ -1,0 +1,394 @@
+"""The one decoder: bytes -> upright RGB array. Training, evaluation, prediction and reports all see this.
+
+The only place that opens an image with Pillow. The format is told by content from an allow-list, the claimed
+size is refused before a pixel is reserved, orientation is applied, transparency is laid on a background,
+depth and colour become 8-bit RGB. Nothing is repaired on disk, nothing is replaced.
+
+Legend: H x W pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageChops,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from deitft.data import formats
+from deitft.data.catalog import shown
+from deitft.data.colour import NoKnownRangeError, PhotoNote, to_rgb
+from deitft.errors import DataError
+
+MAX_PIXELS = 100_000_000
+"""A photo must claim fewer: 64-megapixel phones pass, decompression bombs do not (fault D4)."""
+MAX_FILE_BYTES = 512 * 1024 * 1024
+"""A file must have fewer: photos are read whole."""
+MIN_SIDE = 8
+"""Pixels a side at least (fault D10)."""
+MAX_ASPECT = 20
+"""Longer photos are cut to this many times their shorter side, around the middle (fault D10)."""
+WHITE = (255, 255, 255)
+
+
+class BadPhotoError(DataError):
+    """A photo that cannot be used; ``id`` is D2, D3, D4, D6, D10 or D18, ``reason`` says why, without a path."""
+
+    @property
+    def reason(self) -> str:
+        """Why, without the path: "file ends early at byte 10380"."""
+        return str(self.details.get("reason", self.what))
+
+
+HINTS = {
+    "D2": "restore it from the original or delete it",
+    "D3": "delete it",
+    "D4": "resize it",
+    "D6": "save it as 8-bit RGB",
+    "D10": "delete it or find a larger version",
+    "D18": "convert it to JPEG",
+}
+"""What to do about one bad photo, by fault id."""
+
+
+def bad_photo_text(id: str, path: str, reason: str) -> str:
+    """The sentence about one bad photo that is named by itself."""
+    return f"{path} cannot be read ({reason})" if id == "D2" else f"{path} {reason}"
+
+
+def _bad(id: str, reason: str) -> BadPhotoError:
+    what = bad_photo_text(id, "a photo", reason)
+    return BadPhotoError(what, HINTS[id], id=id, details={"reason": reason})
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What ``examine`` found: format, upright size in pixels, flags."""
+
+    format: str
+    width: int
+    height: int
+    notes: PhotoNote
+
+
+def decode(
+    data: bytes, *, background: tuple[int, int, int] = WHITE, at_least: int | None = None
+) -> npt.NDArray[np.uint8]:
+    """The photo as an upright RGB array [H, W, 3], writable.
+
+    ``background`` is what transparency is laid on. ``at_least`` allows a JPEG to be decoded at 1/2, 1/4 or
+    1/8 scale (much faster) as long as its shorter side keeps that many pixels. A photo longer than 20 : 1 is
+    cut to that, around its middle. Of an animation the first frame is used.
+
+    Raises:
+        BadPhotoError: ids D2 (cannot be read), D3 (not an image), D4 (claims too many pixels), D6 (float or
+            32-bit pixels), D10 (smaller than 8 x 8), D18 (HEIC).
+    """
+    with _errors_named(data):
+        photo = _open(data)
+        _load(photo, data, at_least)
+        rgb, _ = to_rgb(photo.image, background, bits=photo.bits)
+        upright = _turn(rgb, _orientation(photo)[0])
+    return _bounded(np.array(upright))
+
+
+def decode_file(
+    path: Path, *, background: tuple[int, int, int] = WHITE, at_least: int | None = None
+) -> npt.NDArray[np.uint8]:
+    """``decode`` of a file; the error names it.
+
+    Raises:
+        BadPhotoError: as ``decode``, and D2 where the file cannot be read at all.
+    """
+    try:
+        try:
+            with path.open("rb") as file:
+                data = read_limited(file)
+        except OSError as error:
+            raise _bad("D2", (error.strerror or str(error)).lower()) from error
+        return decode(data, background=background, at_least=at_least)
+    except BadPhotoError as error:
+        name = shown(str(path))
+        what = bad_photo_text(error.id, name, error.reason)
+        raise BadPhotoError(what, error.hint, id=error.id, files=(str(path),), details=error.details) from error
+
+
+def read_limited(file: BinaryIO) -> bytes:
+    """A photo's content, of an open file; one too large to be a photo is refused, not read to its end.
+
+    Raises:
+        BadPhotoError: id D4.
+        OSError: the system's reason.
+    """
+    data = file.read(MAX_FILE_BYTES)
+    if len(data) == MAX_FILE_BYTES:
+        raise _bad("D4", f"has more bytes than a photo (limit {MAX_FILE_BYTES // 2**20} MiB)")
+    return data
+
+
+def photo_size(data: bytes) -> tuple[int, int]:
+    """(width, height) in pixels as seen upright, from the header alone.
+
+    Raises:
+        BadPhotoError: as ``decode``, as far as the header tells.
+    """
+    with _errors_named(data):
+        photo = _open(data)
+        return _upright_size(photo)
+
+
+def examine(data: bytes) -> Examined:
+    """Decode a photo wholly, to know that it can be, and say what is special about it.
+
+    A JPEG is decoded at 1/8 scale: every byte of it is read all the same.
+
+    Raises:
+        BadPhotoError: as ``decode``.
+    """
+    with _errors_named(data):
+        photo = _open(data)
+        # Beyond the first frame nothing is used, but a person should know that there was more.
+        moving = bool(getattr(photo.image, "is_animated", False))
+        width, height = photo.image.size
+        notes = _load(photo, data, MIN_SIDE)
+        _, colour_notes = to_rgb(photo.image, WHITE, bits=photo.bits)
+        orientation, readable = _orientation(photo)
+    if orientation >= 5:
+        width, height = height, width
+    notes |= colour_notes
+    notes |= PhotoNote.ANIMATED if moving else PhotoNote(0)
+    notes |= PhotoNote(0) if readable else PhotoNote.BAD_EXIF
+    return Examined(photo.format, width, height, notes)
+
+
+@dataclass(slots=True)
+class _Photo:
+    """An opened image: its header is read and its size accepted, its pixels are not decoded yet."""
+
+    image: ImageFile.ImageFile
+    format: str
+    exif: bytes | None  # where Pillow does not find it
+    bits: int  # a channel
+
+
+class _Jpeg(JpegImagePlugin.JpegImageFile):
+    """Pillow's JPEG reader, without a look into EXIF for the resolution: slow, and it warns of garbled blocks."""
+
+    def _read_dpi_from_exif(self) -> None:
+        pass
+
+
+_OPENERS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": _Jpeg,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+}
+
+
+def _open(data: bytes) -> _Photo:
+    kind = _format_of(data)
+    exif = None
+    claimed = {"WEBP": formats.webp_size, "GIF": formats.gif_size}.get(kind)
+    if claimed is not None and (size := claimed(data)):
+        _check_size(*size)
+    if kind == "PNG":
+        damage, exif = formats.png_chunks(data)
+        if damage:
+            raise _bad("D2", damage)
+    image = _OPENERS[kind](io.BytesIO(data))
+    _check_size(*image.size)
+    return _Photo(image, kind, exif, _bits(image, kind, data))
+
+
+def _format_of(data: bytes) -> str:
+    kind = formats.sniff(data)
+    if kind == "HEIC" or (kind == "AVIF" and not AvifImagePlugin.SUPPORTED):
+        raise _bad("D18", f"is {kind} and no {kind} reader is installed")
+    if kind is None:
+        if not data:
+            raise _bad("D2", "file is empty")
+        if formats.is_start_of_photo(data):
+            raise _bad("D2", f"file ends early at byte {len(data)}")
+        raise _bad("D3", f'is not an image (starts with "{formats.first_words(data)}")')
+    return kind
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height >= MAX_PIXELS:
+        limit = f"limit {MAX_PIXELS // 1_000_000} million"
+        raise _bad("D4", f"claims {width} x {height} pixels ({limit})")
+    if min(width, height) < MIN_SIDE:
+        raise _bad("D10", f"is smaller than {MIN_SIDE} x {MIN_SIDE} pixels ({width} x {height})")
+
+
+def _bits(image: ImageFile.ImageFile, kind: str, data: bytes) -> int:
+    if kind == "PNG":
+        return data[24]
+    if kind == "TIFF":
+        tags: Any = image
+        return max(tags.tag_v2.get(258, (1,)), default=1)
+    return 8
+
+
+def _load(photo: _Photo, data: bytes, at_least: int | None) -> PhotoNote:
+    """Decode the pixels; a JPEG whose end marker alone is lost gets one, in memory."""
+    image = photo.image
+    if photo.format != "JPEG":
+        image.load()
+        return PhotoNote(0)
+    try:
+        _load_jpeg(image, at_least)
+    except OSError:
+        body = data.rstrip(b"\xff")  # half of a lost end marker
+        if not _has_all_pixels(body):
+            raise
+        photo.image = _Jpeg(io.BytesIO(body + b"\xff\xd9"))
+        _load_jpeg(photo.image, at_least)
+        return PhotoNote.NO_END_MARKER
+    return PhotoNote(0)
+
+
+def _load_jpeg(image: ImageFile.ImageFile, at_least: int | None) -> None:
+    if at_least is not None:
+        width, height = image.size
+        shorter = min(width, height)
+        scale = next((scale for scale in (8, 4, 2) if -(-shorter // scale) >= at_least), 1)
+        if scale > 1:
+            image.draft("RGB", (width // scale, height // scale))
+    image.load()
+
+
+def _has_all_pixels(body: bytes) -> bool:
+    """True where a JPEG cut off before its end marker has lost nothing else.
+
+    Whatever is missing, the decoder takes from what follows: with two different tails the pixels differ.
+    """
+    try:
+        looks = [_Jpeg(io.BytesIO(body + tail + b"\xff\xd9")) for tail in (b"", b"\x2d\xb6" * 64)]
+        for look in looks:
+            look.load()
+    except (OSError, SyntaxError):
+        return False
+    return ImageChops.difference(*looks).getbbox() is None
+
+
+def _orientation(photo: _Photo) -> tuple[int, bool]:
+    """(orientation 1 to 8, whether the EXIF block could be read)."""
+    if photo.format == "TIFF":  # Pillow turns these itself, while loading
+        return 1, True
+    block = formats.exif_block(photo.image.info) or photo.exif
+    if block is None:
+        return formats.xmp_orientation(photo.image.info), True
+    orientation = formats.exif_orientation(block)
+    if orientation in (None, 1):
+        return formats.xmp_orientation(photo.image.info), orientation is not None
+    return orientation or 1, True
+
+
+def _upright_size(photo: _Photo) -> tuple[int, int]:
+    width, height = photo.image.size
+    return (height, width) if _orientation(photo)[0] >= 5 else (width, height)
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _turn(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _bounded(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Cut to 20 : 1 around the middle, so that no resize asks for gigabytes."""
+    height, width = rgb.shape[:2]
+    longest = MAX_ASPECT * min(height, width)
+    if max(height, width) <= longest:
+        return rgb
+    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+    return np.ascontiguousarray(rgb[top : top + min(height, longest), left : left + min(width, longest)])
+
+
+@contextlib.contextmanager
+def _errors_named(data: bytes) -> Iterator[None]:
+    """Whatever a decoder raises on hostile bytes becomes a ``BadPhotoError``; its warnings stay inside."""
+    try:
+        with contextlib.nullcontext() if data[:3] == b"\xff\xd8\xff" else _quiet():
+            yield
+    except BadPhotoError:
+        raise
+    except NoKnownRangeError as error:
+        raise _bad("D6", f"has {error} pixels with no known range") from error
+    except (MemoryError, Image.DecompressionBombError) as error:
+        raise _bad("D4", "needs more memory than a photo should") from error
+    except Exception as error:
+        raise _named(data, error) from error
+
+
+def _named(data: bytes, error: Exception) -> BadPhotoError:
+    kind, text = formats.sniff(data) or "", " ".join(str(error).split())
+    if "Decompressed data too large" in text or "MAX_TEXT" in text:
+        return _bad("D4", "has a text that unpacks to more than a photo should")
+    if formats.ends_early(kind, data):
+        return _bad("D2", f"file ends early at byte {len(data)}")
+    if kind == "TIFF" and "unknown pixel mode" in text:
+        return _bad("D6", "has a kind of pixels that is not supported")
+    return _bad("D2", f"damaged {kind}: {shown(text)[:80]}" if text else f"damaged {kind}")
+
+
+class _Quiet:
+    """Python's warnings, silenced while at least one thread decodes; put back by the last one to leave."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.guard: warnings.catch_warnings[None] | None = None
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.guard = warnings.catch_warnings()
+                self.guard.__enter__()
+                warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.inside -= 1
+                if self.inside == 0 and self.guard is not None:
+                    self.guard.__exit__(None, None, None)
+                    self.guard = None
+
+
+_quiet = _Quiet()

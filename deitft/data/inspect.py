@@ -1,0 +1,165 @@
+"""Catalog -> Catalog with content: every photo is read and decoded once, in parallel, and remembered.
+
+What is found wrong with a photo is a fact beside it; what follows from it is decided by ``audit``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deitft.core.progress import Progress, StopFlag, Task
+from deitft.data import photo_cache, photo_reader
+from deitft.data.catalog import BadPhoto, Catalog, object_column, shown
+from deitft.data.photo_cache import PhotoFacts
+from deitft.errors import Notice, OutputError, StorageError
+
+CHUNK = 32
+"""Photos a worker reads before it reports: a stop is noticed within one chunk."""
+
+default_cache_dir = photo_cache.default_cache_dir
+
+
+def inspect(
+    catalog: Catalog,
+    *,
+    workers: int,
+    progress: Progress,
+    cache_dir: Path | None,
+    stop: StopFlag | None = None,
+) -> Catalog:
+    """Read every photo wholly: SHA-256, size in pixels, what is special, what is wrong.
+
+    Reads in ``workers`` processes (at least one). Photos whose path, size, times and inode are those of an
+    earlier look are taken from the cache below ``cache_dir``; None reads everything and keeps nothing.
+
+    Raises:
+        StoppedError: ``stop`` was set; what was read so far is kept in the cache.
+        OutputError: ``cache_dir`` lies inside the data (id CACHE).
+        StorageError: a reading process died (id N5).
+    """
+    file = None if cache_dir is None else photo_cache.cache_file(_outside(cache_dir, catalog.root), catalog.root)
+    facts = PhotoFacts.unknown(catalog.paths)
+    old = None if file is None else photo_cache.load(file)
+    if old is not None:
+        facts.take_from(old, np.column_stack((catalog.sizes, catalog.stamps)))
+    pending = np.flatnonzero(~facts.known)
+    if len(pending):
+        try:
+            with progress.task("Reading photos", len(pending), unit="photos") as task:
+                _read(catalog.root, facts, pending, max(1, workers), task, stop)
+        finally:
+            if file is not None:
+                _save(file, facts, progress)
+    return _completed(catalog, facts)
+
+
+def _outside(cache_dir: Path, root: Path) -> Path:
+    if cache_dir.resolve().is_relative_to(root.resolve()):
+        raise OutputError(
+            f"the cache folder {shown(str(cache_dir))} lies inside the photos",
+            "set XDG_CACHE_HOME to another place",
+            id="CACHE",
+        )
+    return cache_dir
+
+
+def _save(file: Path, facts: PhotoFacts, progress: Progress) -> None:
+    try:
+        photo_cache.save(file, facts)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        text = f"cannot write the cache {file} ({reason}), the next run reads all photos again"
+        progress.warn(Notice(id="CACHE", severity="warning", text=text))
+
+
+def _read(
+    root: Path,
+    facts: PhotoFacts,
+    pending: npt.NDArray[np.int64],
+    workers: int,
+    task: Task,
+    stop: StopFlag | None,
+) -> None:
+    chunks = iter([pending[at : at + CHUNK] for at in range(0, len(pending), CHUNK)])
+    done = 0
+    pool = _pool(min(workers, -(-len(pending) // CHUNK)))
+    try:
+        for rows, answer in _answers(pool, root, facts.paths, chunks, 2 * workers, stop):
+            _fill(facts, rows, answer)
+            done += len(rows)
+            task.advance(len(rows))
+        if stop and done < len(pending):
+            what = f"{done:,} of {len(pending):,} photos read and remembered"
+            raise stop.error(what, "run the same command again")
+    except BrokenProcessPool as error:
+        raise StorageError(
+            f"a process that read photos died (killed: often out of memory), {done:,} of {len(pending):,} read",
+            "run again with fewer workers",
+            id="N5",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Forked workers start at once and need no guard in the user's script; elsewhere they are spawned.
+    method = "fork" if "fork" in get_all_start_methods() and sys.platform != "darwin" else "spawn"
+    start = photo_reader.start
+    return ProcessPoolExecutor(workers, get_context(method), initializer=start, initargs=(os.getpid(),))
+
+
+def _answers(
+    pool: ProcessPoolExecutor,
+    root: Path,
+    paths: list[str],
+    chunks: Iterator[npt.NDArray[np.int64]],
+    ahead: int,
+    stop: StopFlag | None,
+) -> Iterator[tuple[npt.NDArray[np.int64], photo_reader.Answer]]:
+    """Answers as they come, with ``ahead`` chunks under way; ends early, in order, when ``stop`` is set."""
+    running: dict[Future[photo_reader.Answer], npt.NDArray[np.int64]] = {}
+    while True:
+        while len(running) < ahead and not stop and (rows := next(chunks, None)) is not None:
+            names = [paths[row] for row in rows.tolist()]
+            running[pool.submit(photo_reader.read_photos, str(root), names)] = rows
+        if not running:
+            return
+        ready, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in ready:
+            yield running.pop(future), future.result()
+
+
+def _fill(facts: PhotoFacts, rows: npt.NDArray[np.int64], answer: photo_reader.Answer) -> None:
+    facts.stamps[rows] = answer.stamps
+    facts.digests[rows] = answer.digests
+    facts.shapes[rows] = answer.shapes
+    facts.notes[rows] = answer.notes
+    facts.bad |= {int(rows[at]): bad for at, bad in answer.bad.items()}
+
+
+def _completed(catalog: Catalog, facts: PhotoFacts) -> Catalog:
+    known, blob = facts.known.tolist(), facts.digests.tobytes()
+    bad = dict(sorted(facts.bad.items()))
+    bad |= {row: BadPhoto("D2", "was not read") for row, there in enumerate(known) if not there and row not in bad}
+    return replace(
+        catalog,
+        sizes=np.where(facts.known, facts.stamps[:, 0], catalog.sizes),
+        stamps=np.where(facts.known[:, None], facts.stamps[:, 1:], catalog.stamps),
+        digests=object_column(
+            [blob[32 * row : 32 * row + 32] if there else b"" for row, there in enumerate(known)]
+        ),
+        widths=facts.shapes[:, 0].copy(),
+        heights=facts.shapes[:, 1].copy(),
+        notes=facts.notes,
+        bad=bad,
+    )

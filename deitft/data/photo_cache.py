@@ -1,0 +1,154 @@
+"""What reading every photo has told, kept on disk so that it is read once: one file a data folder.
+
+Arrays in numpy's own format without pickle; checked when read. A file that is damaged, of another version or
+made by another decoder is as good as none: everything is read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+
+from deitft.core.files import write_bytes
+from deitft.core.records import version_of
+from deitft.data.catalog import BadPhoto
+
+CACHE_VERSION = 1
+DECODER_VERSION = 1
+"""Raise it whenever ``decode.examine`` judges or measures differently."""
+UNKNOWN = -1
+"""The stamp of a photo that was not read, or could not be opened."""
+
+
+def default_cache_dir() -> Path:
+    """Where caches of this program belong: ``$XDG_CACHE_HOME/deitft`` on Linux. Never inside the data."""
+    return Path(platformdirs.user_cache_dir("deitft"))
+
+
+@dataclass(slots=True)
+class PhotoFacts:
+    """What is known of N photos. ``stamps`` is UNKNOWN where nothing is."""
+
+    paths: list[str]
+    stamps: npt.NDArray[np.int64]  # [N, 4] bytes, content and entry changed (ns), inode
+    digests: npt.NDArray[np.uint8]  # [N, 32]
+    shapes: npt.NDArray[np.int32]  # [N, 2] width, height, upright
+    notes: npt.NDArray[np.uint16]  # [N]
+    bad: dict[int, BadPhoto] = field(default_factory=dict)
+
+    @classmethod
+    def unknown(cls, paths: list[str]) -> PhotoFacts:
+        """Nothing known yet of these photos."""
+        count = len(paths)
+        return cls(
+            paths=paths,
+            stamps=np.full((count, 4), UNKNOWN, np.int64),
+            digests=np.zeros((count, 32), np.uint8),
+            shapes=np.zeros((count, 2), np.int32),
+            notes=np.zeros(count, np.uint16),
+        )
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """[N] True where the photo was read."""
+        known: npt.NDArray[np.bool_] = self.stamps[:, 0] != UNKNOWN
+        return known
+
+    def take_from(self, old: PhotoFacts, stamps: npt.NDArray[np.int64]) -> None:
+        """Copy what ``old`` knows of photos that have the same path and the same ``stamps`` [N, 4] now."""
+        if old.paths == self.paths:
+            here = there = np.arange(len(self.paths))
+        else:
+            rows = {path: row for row, path in enumerate(old.paths)}
+            found = np.array([rows.get(path, -1) for path in self.paths], np.int64)
+            here = np.flatnonzero(found >= 0)
+            there = found[here]
+        same = (old.stamps[there] == stamps[here]).all(axis=1) & old.known[there]
+        here, there = here[same], there[same]
+        for name in ("stamps", "digests", "shapes", "notes"):
+            getattr(self, name)[here] = getattr(old, name)[there]
+        if old.bad:
+            places = dict(zip(there.tolist(), here.tolist(), strict=True))
+            self.bad |= {places[row]: bad for row, bad in old.bad.items() if row in places}
+
+
+def cache_file(cache_dir: Path, root: Path) -> Path:
+    """The file of a data folder: named by a hash of the folder's real path."""
+    name = hashlib.sha256(os.path.realpath(root).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    return cache_dir / "photos" / f"{name}.npz"
+
+
+def load(file: Path) -> PhotoFacts | None:
+    """What a cache file knows, or None where it cannot be used."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            if bytes(stored["version"]) != _version():
+                return None
+            paths = bytes(stored["paths"]).decode().split("\0")
+            bad = json.loads(bytes(stored["bad"]))
+            facts = PhotoFacts(
+                paths=paths,
+                stamps=stored["stamps"],
+                digests=stored["digests"],
+                shapes=stored["shapes"],
+                notes=stored["notes"],
+                bad={int(row): BadPhoto(str(id), str(reason)) for row, (id, reason) in bad.items()},
+            )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
+        return None
+    return facts if _is_whole(facts) else None
+
+
+def save(file: Path, facts: PhotoFacts) -> None:
+    """Write a cache file whole or not at all, readable by its owner only.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    bad = {row: (bad.id, bad.reason) for row, bad in facts.bad.items()}
+    out = io.BytesIO()
+    np.savez(
+        out,
+        version=_bytes(_version()),
+        paths=_bytes("\0".join(facts.paths).encode()),
+        bad=_bytes(json.dumps(bad).encode()),
+        stamps=facts.stamps,
+        digests=facts.digests,
+        shapes=facts.shapes,
+        notes=facts.notes,
+    )
+    write_bytes(file, out.getvalue())
+
+
+def _is_whole(facts: PhotoFacts) -> bool:
+    count = len(facts.paths)
+    wanted: dict[str, tuple[tuple[int, ...], str]] = {
+        "stamps": ((count, 4), "i8"),
+        "digests": ((count, 32), "u1"),
+        "shapes": ((count, 2), "i4"),
+        "notes": ((count,), "u2"),
+    }
+    columns_fit = all(
+        getattr(facts, name).shape == shape and getattr(facts, name).dtype == np.dtype(kind)
+        for name, (shape, kind) in wanted.items()
+    )
+    return columns_fit and all(0 <= row < count for row in facts.bad)
+
+
+def _version() -> bytes:
+    parts = [f"{name} {version_of(name)}" for name in ("pillow", "opencv-python-headless")]
+    return f"{CACHE_VERSION} {DECODER_VERSION} {' '.join(parts)}".encode()
+
+
+def _bytes(data: bytes) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(data, np.uint8)

@@ -1,0 +1,112 @@
+"""What a reading process does: open one photo after another, hash it, decode it, say what it is.
+
+Hostile bytes meet the decoders here, in a process that holds nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import stat
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deitft.data.catalog import BadPhoto
+from deitft.data.colour import PhotoNote
+from deitft.data.decode import BadPhotoError, Examined, examine, read_limited
+from deitft.data.formats import FORMAT_OF_EXTENSION
+from deitft.data.photo_cache import UNKNOWN
+
+
+@dataclass(slots=True)
+class Answer:
+    """What was found of one chunk of photos, in their order."""
+
+    stamps: npt.NDArray[np.int64]
+    digests: npt.NDArray[np.uint8]
+    shapes: npt.NDArray[np.int32]
+    notes: npt.NDArray[np.uint16]
+    bad: dict[int, BadPhoto] = field(default_factory=dict)
+
+
+def start(parent: int) -> None:
+    """Prepare a reading process: the parent decides when to stop; without a parent it ends by itself.
+
+    Its stderr becomes a file that nobody sees but ``_damage_note``.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+    cv2.setNumThreads(1)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def read_photos(root: str, paths: list[str]) -> Answer:
+    """Read and examine photos below ``root``."""
+    count = len(paths)
+    answer = Answer(
+        stamps=np.full((count, 4), UNKNOWN, np.int64),
+        digests=np.zeros((count, 32), np.uint8),
+        shapes=np.zeros((count, 2), np.int32),
+        notes=np.zeros(count, np.uint16),
+    )
+    for row, path in enumerate(paths):
+        try:
+            status, data = _content(f"{root}/{path}")
+            inode = status.st_ino if status.st_ino < 2**63 else status.st_ino - 2**64
+            answer.digests[row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
+            answer.stamps[row] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode)
+            found = examine(data)
+            notes = found.notes | _extension_note(path, found.format) | _damage_note(data, found)
+            answer.shapes[row], answer.notes[row] = (found.width, found.height), notes
+        except BadPhotoError as error:
+            answer.bad[row] = BadPhoto(error.id, error.reason)
+        except OSError as error:
+            answer.bad[row] = BadPhoto("D2", (error.strerror or str(error)).lower())
+    return answer
+
+
+def _content(path: str) -> tuple[os.stat_result, bytes]:
+    """A regular file's bytes and stamps, of one and the same open file. Never waits on a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("not a file any more")
+        return status, read_limited(file)
+
+
+def _extension_note(path: str, kind: str) -> PhotoNote:
+    end = os.path.splitext(path)[1].lower()  # noqa: PTH122 - strings: a million paths
+    return PhotoNote.WRONG_EXTENSION if FORMAT_OF_EXTENSION.get(end, kind) != kind else PhotoNote(0)
+
+
+def _damage_note(data: bytes, found: Examined) -> PhotoNote:
+    """A JPEG damaged inside decodes without an error everywhere; only libjpeg's warning on stderr tells.
+
+    Pillow keeps that warning to itself, OpenCV lets it out.
+    """
+    if found.format != "JPEG":
+        return PhotoNote(0)
+    before = os.lseek(2, 0, os.SEEK_END)
+    try:
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    except cv2.error:
+        return PhotoNote(0)
+    size = os.lseek(2, 0, os.SEEK_END) - before
+    return PhotoNote.DAMAGED if size and b"Corrupt JPEG" in os.pread(2, size, before) else PhotoNote(0)

@@ -1,0 +1,265 @@
+"""Which photo files lie below a folder: regular files only, every real folder once, nothing outside.
+
+No file is opened but those without an extension, and of these only the first bytes. A pipe, a socket or a
+device is never opened. Junk that other programs leave is named, not read.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import stat
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from deitft.data.catalog import counted, shown
+from deitft.data.formats import FORMAT_OF_EXTENSION, SNIFFED_BYTES, sniff
+from deitft.errors import DataError, Notice, StorageError
+
+JUNK_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "__pycache__"})
+"""Folders of other programs, in lower case; those with a leading dot are left out too."""
+_JUNK_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+
+
+@dataclass(slots=True)
+class Listed:
+    """Photos in columns: a path each, and four numbers (bytes, nanoseconds of content and entry, inode)."""
+
+    paths: list[str] = field(default_factory=list)
+    numbers: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, path: str, status: os.stat_result) -> None:
+        """One photo more."""
+        inode = status.st_ino if status.st_ino < 2**63 else status.st_ino - 2**64
+        self.paths.append(path)
+        self.numbers.extend((status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode))
+
+
+@dataclass(slots=True)
+class Walker:
+    """Walks below ``root`` and remembers: photos, what was ignored, which folders were met twice.
+
+    Links to folders wait for ``follow_links``, until every real folder has been read: so a folder belongs to
+    the place where it really stands, whatever the order of names.
+    """
+
+    root: str
+    photos: Listed = field(default_factory=Listed)
+    ignored: list[tuple[str, str]] = field(default_factory=list)  # (path, kind)
+    met_twice: list[str] = field(default_factory=list)
+    _real_root: str = ""
+    _links: list[str] = field(default_factory=list)
+    _seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._real_root = os.path.realpath(self.root)
+
+    def folders(self, below: str = "") -> list[str]:
+        """Names of the folders directly below, sorted; links to folders are among them, junk is not.
+
+        Raises:
+            DataError: a link leaves the root (id S4).
+        """
+        names = []
+        for entry in self._entries(below):
+            if _is_folder(entry) and not is_junk_folder(entry.name):
+                if entry.is_symlink():
+                    self._confine(_join(below, entry.name))
+                names.append(entry.name)
+        return sorted(names)
+
+    def has_photos(self, below: str) -> bool:
+        """True where a photo lies directly in this folder, by its extension."""
+        return any(_has_photo_extension(entry.name) for entry in self._entries(below))
+
+    def note_loose(self, below: str, photo_kind: str) -> None:
+        """Note as ignored what lies directly in a folder that should hold only folders of photos."""
+        for entry in self._entries(below):
+            path = _join(below, entry.name)
+            if _is_folder(entry):
+                if is_junk_folder(entry.name):
+                    self.ignored.append((path, f"{entry.name}/"))
+            else:
+                is_photo = _has_photo_extension(entry.name)
+                self.ignored.append((path, photo_kind if is_photo else _file_kind(entry.name)))
+
+    def walk(self, below: str) -> int:
+        """Add every photo below a folder, at any depth; how many these are. A linked folder waits.
+
+        Raises:
+            DataError: a link leaves the root (id S4).
+            StorageError: a folder cannot be read (id D1).
+        """
+        before = len(self.photos.paths)
+        if os.path.realpath(self._path(below)) != _join(self._real_root, below).rstrip("/"):
+            self._links.append(below)
+            return 0
+        waiting = [below]
+        while waiting:
+            waiting += self._read_folder(waiting.pop())
+        return len(self.photos.paths) - before
+
+    def follow_links(self) -> Iterator[tuple[str, int]]:
+        """Add the photos behind links to folders: (folder's path through the link, how many), after ``walk``."""
+        while self._links:
+            self._links.sort(reverse=True)
+            link = self._links.pop()
+            self._confine(link)
+            before = len(self.photos.paths)
+            self._links += self._read_folder(link)
+            yield link, len(self.photos.paths) - before
+
+    def _read_folder(self, folder: str) -> list[str]:
+        """Add a folder's photos; the folders in it are returned."""
+        status = os.stat(self._path(folder))  # noqa: PTH116 - strings: there may be a million paths
+        identity = (status.st_dev, status.st_ino)
+        if identity in self._seen:
+            self.met_twice.append(folder)
+            return []
+        self._seen.add(identity)
+        inside = []
+        for entry in self._entries(folder):
+            path = _join(folder, entry.name)
+            if entry.is_symlink():
+                self._add_link(entry, path)
+            elif not entry.is_dir():
+                self._add_file(entry.name, path, entry)
+            elif is_junk_folder(entry.name):
+                self.ignored.append((path, f"{entry.name}/"))
+            else:
+                inside.append(path)
+        return inside
+
+    def _add_link(self, entry: os.DirEntry[str], path: str) -> None:
+        try:
+            status = entry.stat()
+        except OSError:  # it dangles, or there are too many in a row
+            self.ignored.append((path, "broken link"))
+            return
+        if not stat.S_ISDIR(status.st_mode):
+            if _may_be_photo(entry.name):
+                self._confine(path)
+            self._add_file(entry.name, path, entry)
+        elif is_junk_folder(entry.name):
+            self.ignored.append((path, f"{entry.name}/"))
+        else:
+            self._links.append(path)
+
+    def _add_file(self, name: str, path: str, entry: os.DirEntry[str]) -> None:
+        try:
+            status = entry.stat()
+        except FileNotFoundError:  # removed since the folder was read
+            return
+        if not stat.S_ISREG(status.st_mode):
+            self.ignored.append((path, "pipe, socket or device"))
+        elif _may_be_photo(name) and (_extension(name) or self._looks_like_photo(path)):
+            self.photos.add(path, status)
+        else:
+            self.ignored.append((path, _file_kind(name)))
+
+    def _looks_like_photo(self, path: str) -> bool:
+        try:
+            with open(self._path(path), "rb") as file:  # noqa: PTH123 - strings, as above
+                return sniff(file.read(SNIFFED_BYTES)) is not None
+        except OSError:
+            return False
+
+    def _confine(self, path: str) -> None:
+        target = os.path.realpath(self._path(path))
+        if target != self._real_root and not target.startswith(self._real_root.rstrip("/") + "/"):
+            raise DataError(
+                f"{shown(path)} is a link to a place outside {shown(self.root)}",
+                "copy what it points to into the folder, or remove the link",
+                id="S4",
+                files=(path,),
+            )
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self._path(folder)) as entries:
+                return list(entries)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise StorageError(
+                f"cannot read the folder {shown(self._path(folder))} ({reason})",
+                "make it readable, or move it away",
+                id="D1",
+                files=(folder,),
+            ) from error
+
+    def _path(self, below: str) -> str:
+        return _join(self.root, below) if below else self.root
+
+
+def is_junk_folder(name: str) -> bool:
+    """True for hidden folders and those that other programs leave among photos."""
+    return name.startswith(".") or name.lower() in JUNK_FOLDERS
+
+
+def ignored_notices(ignored: Sequence[tuple[str, str]]) -> list[Notice]:
+    """One line for everything that lay among the photos and is none (fault D14), by kind."""
+    if not ignored:
+        return []
+    kinds = sorted(collections.Counter(kind for _, kind in ignored).items(), key=lambda item: (-item[1], item[0]))
+    named = kinds if len(kinds) <= 3 else kinds[:2]
+    parts = [f"{count:,} {shown(kind)}" for kind, count in named]
+    rest = len(ignored) - sum(count for _, count in named)
+    parts += [counted(rest, "other")] if rest else []
+    what = counted(len(ignored), "file that is not a photo", "files that are not photos")
+    return [
+        Notice(
+            id="D14",
+            severity="warning",
+            text=f"ignored {what} ({', '.join(parts)}; list in check.json)",
+            files=tuple(path for path, _ in ignored),
+            details={"kinds": dict(kinds)},
+        )
+    ]
+
+
+def loop_notices(met_twice: Sequence[str]) -> list[Notice]:
+    """One line for links and mounts that lead to a folder already read (fault D17)."""
+    if not met_twice:
+        return []
+    paths = sorted(met_twice)
+    more = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
+    return [
+        Notice(
+            id="D17",
+            severity="warning",
+            text=f"followed {shown(paths[0])}{more} back to a folder already read, ignored",
+            files=tuple(paths),
+        )
+    ]
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _extension(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - strings, as above
+
+
+def _has_photo_extension(name: str) -> bool:
+    return not name.startswith(".") and _extension(name) in FORMAT_OF_EXTENSION
+
+
+def _may_be_photo(name: str) -> bool:
+    return _has_photo_extension(name) or not (name.startswith(".") or _extension(name))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _file_kind(name: str) -> str:
+    if name.startswith("._"):
+        return "._*"
+    if name == ".DS_Store" or name.lower() in _JUNK_FILES:
+        return name
+    return "hidden" if name.startswith(".") else _extension(name) or "without extension"
