@@ -20,11 +20,13 @@ from pydantic import BaseModel
 
 from deitft import errors
 from deitft.cli.app import app
+from deitft.data.decode import HINTS
 from deitft.recipe.schema import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
-FAULT_ID = re.compile(r"[CDNS]\d{1,2}")
+FAULT_ID = re.compile(r"D(?:1?\d|2[01])|C(?:\d|1[0-3])|[NS][1-6]")
+SEVERITIES = {"warning", "info"}
 MADE = "<!-- made by docs/generate.py: change the code, then `make reference` -->\n"
 
 
@@ -191,26 +193,38 @@ def texts_in(node: ast.AST | None) -> list[str]:
 
 def ids_in_code() -> dict[str, set[str]]:
     """id -> what it comes as: "exit 65", "warning", "info", gathered from every call in the package."""
-    classes = error_classes()
     found: dict[str, set[str]] = defaultdict(set)
-    # What no call shows: the last resort, and the stop whose class depends on the signal.
+    # What no call shows: the last resort, the stop whose class depends on the signal, and findings about single
+    # photos, which are warnings while they are few.
     found["BUG"].add("exit 70")
     found["N3"].update({"exit 75", "exit 143"})
+    for id in {*HINTS, "D2", "D13"}:
+        found[id].update({"exit 65", "warning"})
     for file in sorted((ROOT / "deitft").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if not isinstance(node, ast.Call):
-                continue
-            keywords = {item.arg: item.value for item in node.keywords}
-            name = node.func.id if isinstance(node.func, ast.Name) else ""
-            texts = [text for argument in node.args for text in texts_in(argument)]
-            for id in [*texts_in(keywords.get("id")), *filter(FAULT_ID.fullmatch, texts)]:
-                if name in classes:
-                    found[id].add(f"exit {classes[name].exit_code}")
-                else:
-                    found[id].update(texts_in(keywords.get("severity")))
-            if name == "RecipeError" and "id" not in keywords:
-                found["RECIPE"].add(f"exit {errors.RecipeError.exit_code}")
+            for id, kinds in ids_of(node):
+                found[id].update(kinds)
     return {id: kinds - {"error"} for id, kinds in found.items()}
+
+
+def ids_of(node: ast.AST) -> Iterator[tuple[str, set[str]]]:
+    """The ids that a call or a row of a table of findings names, and what they come as there."""
+    if isinstance(node, ast.Tuple):
+        texts = [text for item in node.elts for text in texts_in(item)]
+        for id in filter(FAULT_ID.fullmatch, texts):
+            yield id, SEVERITIES & set(texts)
+    if not isinstance(node, ast.Call):
+        return
+    keywords = {item.arg: item.value for item in node.keywords}
+    kind = error_classes().get(node.func.id) if isinstance(node.func, ast.Name) else None
+    texts = [text for argument in node.args for text in texts_in(argument)]
+    comes_as = (
+        {f"exit {kind.exit_code}"} if kind else {*texts_in(keywords.get("severity")), *(SEVERITIES & set(texts))}
+    )
+    for id in [*texts_in(keywords.get("id")), *filter(FAULT_ID.fullmatch, texts)]:
+        yield id, comes_as
+    if kind is errors.RecipeError and "id" not in keywords:
+        yield "RECIPE", comes_as
 
 
 def meanings() -> dict[str, str]:
