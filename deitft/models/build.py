@@ -104,6 +104,12 @@ class Classifier(nn.Module):
         features: Tensor = net.forward_head(net.forward_features(images), pre_logits=True)
         return features
 
+    def set_fused_attention(self, on: bool) -> None:
+        """Choose torch's fused attention or plain matrix products: the same function, rounded differently."""
+        for module in self.net.modules():
+            if hasattr(module, "fused_attn"):
+                module.fused_attn = on  # type: ignore[assignment]
+
     @property
     def drop_path_rates(self) -> tuple[float, ...]:
         """The chance to be dropped, for each call of a drop-path layer in one forward; for ``draw_masks``."""

@@ -1,0 +1,50 @@
+"""``deitft evaluate``: a run on labelled photos -> metrics with intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deitft.core.progress import Progress, Silent
+from deitft.runs.evaluating import Evaluation
+
+
+def evaluate(
+    run: str | Path,
+    data: str | Path,
+    *,
+    split: str | None = None,
+    batch: int | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    workers: int | None = None,
+    precision: str | None = None,
+    out: str | Path | None = None,
+    strict: bool = False,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure a run (or bundle) on labelled photos.
+
+    ``data`` holds class folders, or split folders: then ``split`` says which ("test" where there is one).
+    Classes are matched by name. With ``out`` a folder gets ``metrics.json`` and ``predictions.csv``.
+
+    Raises:
+        DataError: a class that the model does not know (id D9).
+        MissingInputError: no such run, no photos.
+    """
+    from deitft.runs.evaluating import evaluate_run
+
+    return evaluate_run(
+        Path(run),
+        Path(data),
+        split=split,
+        batch=batch,
+        device=device,
+        threads=threads,
+        workers=workers,
+        precision=precision,
+        out=Path(out) if out else None,
+        strict=strict,
+        skip_bad=skip_bad,
+        progress=progress or Silent(),
+    )

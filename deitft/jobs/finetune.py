@@ -1,0 +1,100 @@
+"""``deitft finetune``: a folder of photos -> a model and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deitft.core.progress import Progress, Silent
+from deitft.core.units import parse_seconds
+from deitft.errors import UsageError
+from deitft.runs.request import RunResult, TrainRequest
+
+
+def finetune(
+    data: str | Path,
+    *,
+    model: str | None = None,
+    recipe: str = "finetune",
+    set: Sequence[str] = (),
+    weights: str | None = None,
+    weights_dir: str | Path | None = None,
+    pretrained: bool = True,
+    seed: int = 0,
+    runs_dir: str | Path = "runs",
+    name: str | None = None,
+    splits: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    workers: int | None = None,
+    precision: str | None = None,
+    time_limit: str | None = None,
+    strict: bool = False,
+    skip_bad: bool = False,
+    allow_leak: bool = False,
+    resume: bool = False,
+    allow_changed: Sequence[str] = (),
+    dry_run: bool = False,
+    log_to: Sequence[str] = (),
+    probe: bool = True,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Train a classifier on a folder of photos and leave a run folder with model, evidence and report.
+
+    ``data`` holds one folder a class, or train/val/test folders of these. ``set`` overrides recipe fields
+    ("optim.lr=1e-4"). ``time_limit`` ("30m") bounds the whole command. ``resume`` goes on with the newest
+    unfinished run of these photos. ``dry_run`` measures and plans, and writes nothing. ``probe`` adds the
+    frozen-feature baseline to the report. The other keywords are those of ``deitft finetune --help``.
+
+    Returns:
+        Where the run is, and its figures: ``.folder``, ``.record()``.
+
+    Raises:
+        DeitftError: anything that a user can mend; ``.line`` says how.
+    """
+    from deitft.runs.resume import resume_newest
+    from deitft.runs.train import train
+
+    request = TrainRequest(
+        verb="finetune",
+        data=Path(data),
+        model=model,
+        recipe=recipe,
+        set=tuple(set),
+        weights=weights,
+        weights_dir=Path(weights_dir) if weights_dir else None,
+        pretrained=pretrained,
+        seed=seed,
+        runs_dir=Path(runs_dir),
+        name=name,
+        splits=Path(splits) if splits else None,
+        device=device,
+        threads=threads,
+        workers=workers,
+        precision=precision,
+        time_limit=duration(time_limit),
+        strict=strict,
+        skip_bad=skip_bad,
+        allow_leak=allow_leak,
+        resume=resume,
+        allow_changed=tuple(allow_changed),
+        dry_run=dry_run,
+        log_to=tuple(log_to),
+        probe=probe,
+        progress=progress or Silent(),
+    )
+    return resume_newest(request) if resume else train(request)
+
+
+def duration(text: str | None) -> float | None:
+    """Seconds of a duration that was typed.
+
+    Raises:
+        UsageError: not a duration.
+    """
+    if text is None:
+        return None
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise UsageError(f"--time-limit: {error}", "write 30m, 90s or 1h30m", id="TIME") from error

@@ -1,0 +1,48 @@
+"""``deitft predict``: photos -> classes and probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deitft.core.progress import Progress, Silent
+from deitft.runs.predicting import PredictionTable
+
+
+def predict(
+    run: str | Path,
+    photos: Sequence[str | Path],
+    *,
+    top: int = 5,
+    batch: int | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    workers: int | None = None,
+    precision: str | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> PredictionTable:
+    """Say what is on photos. ``photos`` are files and folders; ``top`` classes are given for each.
+
+    A photo that was named and cannot be read is an error; one found in a folder is listed as such and the
+    others go on. With ``out`` (a CSV file) the answers are written as they come, and the same command goes on
+    where it was interrupted.
+
+    Raises:
+        MissingInputError: no such run, path, or no photos there.
+        DataError: a named photo cannot be read.
+    """
+    from deitft.runs.predicting import predict_photos
+
+    return predict_photos(
+        Path(run),
+        [Path(photo) for photo in photos],
+        top=top,
+        batch=batch,
+        device=device,
+        threads=threads,
+        workers=workers,
+        precision=precision,
+        out=Path(out) if out else None,
+        progress=progress or Silent(),
+    )

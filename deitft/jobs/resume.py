@@ -1,0 +1,55 @@
+"""``deitft resume``: go on with a run that was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deitft.core.progress import Progress, Silent
+from deitft.runs.request import RunResult, TrainRequest
+
+
+def resume(
+    run: str | Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    workers: int | None = None,
+    allow_changed: Sequence[str] = (),
+    log_to: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> RunResult:
+    """Go on with the run in folder ``run`` at its newest good checkpoint, to the same end.
+
+    ``run`` may also name one checkpoint (``runs/finetune-1/checkpoints/step-000120``): then exactly that one
+    is taken, or refused if it is damaged. ``allow_changed`` names what may differ from the run that was saved
+    ("data", "lr").
+
+    Raises:
+        RecipeError: the photos are not those of the run (id C12).
+        DataError: no usable checkpoint (id C4).
+        MissingInputError: no run there.
+    """
+    from deitft.core.records import read_run_record
+    from deitft.recipe.plan import read_plan
+    from deitft.runs.folder import open_run
+    from deitft.runs.resume import resume as go_on
+
+    folder = open_run(Path(run))
+    record = read_run_record(folder.path)
+    plan = read_plan(folder.plan)
+    request = TrainRequest(
+        verb=record.verb,
+        data=Path(plan.data),
+        seed=plan.seed,
+        runs_dir=folder.path.parent,
+        name=folder.name,
+        device=device,
+        threads=threads,
+        workers=workers,
+        allow_changed=tuple(allow_changed),
+        log_to=tuple(log_to),
+        progress=progress or Silent(),
+    )
+    named = Path(run) if Path(run).resolve().parent == folder.checkpoints.resolve() else None
+    return go_on(folder, request, checkpoint=named)

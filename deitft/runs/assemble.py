@@ -1,0 +1,140 @@
+"""Recipe, photos, weights and machine joined: a model with its weights in, and a plan with nothing left open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deitft.compute.device import Machine
+from deitft.core.progress import Progress
+from deitft.data.catalog import Catalog
+from deitft.errors import DataError
+from deitft.models.build import Classifier, build
+from deitft.models.weights import LoadReport, WeightSource, find, load, preprocessing_of
+from deitft.models.zoo import ModelChoice
+from deitft.models.zoo import resolve as resolve_model
+from deitft.recipe.facts import Facts
+from deitft.recipe.plan import resolve
+from deitft.recipe.plan_types import Plan
+from deitft.recipe.preprocessing import Aspect
+from deitft.recipe.schema import Recipe
+from deitft.runs.prepare import Prepared
+from deitft.runs.request import TrainRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What training starts from: the function, where its weights come from, what was taken of them."""
+
+    choice: ModelChoice
+    source: WeightSource
+    classifier: Classifier
+    report: LoadReport
+
+
+def choose_weights(recipe: Recipe, request: TrainRequest) -> tuple[ModelChoice, WeightSource]:
+    """The model and its starting weights, found but not yet read: cheap, so that it comes before the photos.
+
+    Raises:
+        UsageError: no such model.
+        UnavailableError: no weights to be had (exit 69).
+    """
+    choice = resolve_model(request.model or recipe.model.name)
+    source = find(choice, weights=request.weights, weights_dir=request.weights_dir, pretrained=request.pretrained)
+    return choice, source
+
+
+def start(choice: ModelChoice, source: WeightSource, plan: Plan) -> Start:
+    """Build the model of a plan and load its starting weights."""
+    classifier = build(
+        plan.model,
+        num_classes=len(plan.classes),
+        image_size=plan.preprocessing.size,
+        drop_path=plan.drop_path,
+        seed=plan.seed,
+    )
+    report = load(classifier, source)
+    classifier.freeze(plan.trainable)
+    return Start(choice=choice, source=source, classifier=classifier, report=report)
+
+
+def source_of(plan: Plan, request: TrainRequest) -> WeightSource:
+    """The starting weights of a plan, found again, and the same ones.
+
+    Raises:
+        UnavailableError: they are gone.
+        DataError: other weights stand there now (id C12).
+    """
+    stored = plan.weights
+    choice = resolve_model(plan.model)
+    path = stored.get("path")
+    source = find(choice, weights=str(path) if path else None, weights_dir=None, pretrained=path is not None)
+    if source.record().get("sha256") != stored.get("sha256"):
+        raise DataError(
+            f"the starting weights {path} are not those the run began with",
+            "restore them, or start a new run",
+            id="C12",
+        )
+    return source
+
+
+def preferred_aspect(catalog: Catalog) -> Aspect:
+    """What to do with photos that are not square: pad where a centre crop would cut much of many photos off."""
+    wide, high = catalog.widths, catalog.heights
+    known = (wide > 0) & (high > 0)
+    if not known.any():
+        return "crop"
+    long, short = wide[known].clip(min=1), high[known].clip(min=1)
+    ratio = long / short
+    ratio[ratio < 1] = 1 / ratio[ratio < 1]
+    # A centre crop of a 2:1 photo loses half of it. Where a tenth of the photos is like that, keep them whole.
+    return "pad" if float((ratio > 2).mean()) > 0.1 else "crop"
+
+
+def facts_of(
+    prepared: Prepared,
+    request: TrainRequest,
+    machine: Machine,
+    choice: ModelChoice,
+    source: WeightSource,
+    seconds_per_image: float | None = None,
+) -> Facts:
+    """What ``recipe.plan.resolve`` needs to know about data, weights and machine."""
+    shape = build(choice.timm_name, num_classes=len(prepared.catalog.classes), image_size=None, device="meta")
+    return Facts(
+        classes=prepared.catalog.classes,
+        train_counts=prepared.train_counts(),
+        photos=prepared.counts(),
+        data=str(Path(request.data).resolve()),
+        data_fingerprint=prepared.catalog.fingerprint,
+        model=choice.timm_name,
+        short_name=choice.short_name,
+        weights=source.record(),
+        pretrained=source.kind != "none",
+        family=shape.family,
+        parameters=sum(parameter.numel() for parameter in shape.net.parameters()),
+        depth=shape.depth,
+        weights_preprocessing=preprocessing_of(source, choice),
+        preferred_aspect=preferred_aspect(prepared.catalog),
+        device=machine.device,
+        precision=machine.precision,
+        threads=machine.threads,
+        workers=machine.workers,
+        memory_bytes=machine.memory_bytes,
+        seconds_per_image=seconds_per_image,
+        fixed_size=shape.fixed_size,
+    )
+
+
+def make_plan(recipe: Recipe, facts: Facts, request: TrainRequest, max_steps: int | None = None) -> Plan:
+    """The plan of a request. See ``recipe.plan`` for the rules."""
+    return resolve(recipe, facts, seed=request.seed, max_steps=max_steps)
+
+
+def tell_load(report: LoadReport, progress: Progress) -> None:
+    """Say in one or two lines what was taken of the weights."""
+    for line in report.lines():
+        progress.say(line)
+
+
+__all__ = ["Facts", "Start", "choose_weights", "facts_of", "make_plan", "start", "tell_load"]

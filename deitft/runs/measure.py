@@ -1,0 +1,185 @@
+"""What a plan will cost here, from a few real steps: seconds, memory, disk. And the plan that fits a limit."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from deitft.compute.device import peak_memory, synchronise
+from deitft.core.progress import Progress, StopFlag
+from deitft.data.catalog import TRAIN, VAL
+from deitft.data.photos import photo_set
+from deitft.data.stream import EvalStream, TrainStream
+from deitft.evaluation.predict import predict
+from deitft.models.build import Classifier
+from deitft.objectives.supervised import Supervised
+from deitft.recipe.plan_types import Plan
+from deitft.runs.prepare import Prepared
+from deitft.training.state import new_state
+from deitft.training.step import take_step
+
+WARM_STEPS = 2
+"""Steps before the clock: the first ones pay for allocations and for kernels that are chosen once."""
+STEP_SECONDS = 12.0
+"""The clock runs at least this long or for ``MOST_STEPS``, whichever comes first, for each training size."""
+MOST_STEPS = 6
+REPORT_SECONDS = 12.0
+"""Report, bundles, thumbnails, attention: measured 6 to 10 s on two cores with DeiT-Ti."""
+USED_SHARE = 0.85
+"""Share of a time limit that is planned for; the rest is for a machine that gets busy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """Measured on this machine: seconds a training step by image side, seconds a photo looked at."""
+
+    step_seconds: dict[int, float]
+    photo_seconds: float
+    peak_bytes: int
+    measured_steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a plan will take: seconds by part, peak memory and disk in bytes."""
+
+    seconds: dict[str, float]
+    memory_bytes: int
+    disk_bytes: int
+
+    @property
+    def total_seconds(self) -> float:
+        """Everything together."""
+        return sum(self.seconds.values())
+
+
+def measure(classifier: Classifier, plan: Plan, prepared: Prepared, progress: Progress, stop: StopFlag) -> Costs:
+    """Take a few real steps, decoding included, on a copy of the model: the run itself starts untouched."""
+    from deitft.runs.train import place
+
+    trial = copy.deepcopy(classifier)
+    place(trial, plan)
+    sizes = sorted({plan.size_at(0), plan.size_at(plan.total_steps - 1)})
+    seconds: dict[int, float] = {}
+    taken = 0
+    with progress.task("measuring this machine's speed", len(sizes) * (MOST_STEPS + WARM_STEPS)) as task:
+        for size in sizes:
+            at_size = replace(plan, train_size=size, full_size_from_step=plan.total_steps)
+            times = _step_seconds(trial, at_size, prepared, stop, task.advance)
+            seconds[size] = float(np.median(times))
+            taken += len(times)
+    return Costs(
+        step_seconds=seconds,
+        photo_seconds=_photo_seconds(trial, plan, prepared, stop),
+        peak_bytes=peak_memory(plan.device),
+        measured_steps=taken,
+    )
+
+
+def _step_seconds(
+    trial: Classifier, plan: Plan, prepared: Prepared, stop: StopFlag, advance: Callable[[int], None]
+) -> list[float]:
+    """Seconds of each measured step at one size."""
+    state = new_state(plan, trial)
+    objective = Supervised(plan.loss, plan.train_counts, plan.device)
+    stream = TrainStream(plan, prepared.photos(TRAIN))
+    times: list[float] = []
+    try:
+        clock = time.perf_counter()
+        for number, batch in enumerate(stream.from_step(0, WARM_STEPS + MOST_STEPS)):
+            take_step(plan, state, batch, objective)
+            synchronise(plan.device)
+            took, clock = time.perf_counter() - clock, time.perf_counter()
+            advance(1)
+            if number >= WARM_STEPS:
+                times.append(took)
+            if (stop.by_signal and times) or (len(times) >= 2 and sum(times) > STEP_SECONDS):
+                break
+    finally:
+        stream.close()
+    if stop.by_signal:
+        raise stop.error("while measuring", "nothing was written")
+    return times
+
+
+def _photo_seconds(trial: Classifier, plan: Plan, prepared: Prepared, stop: StopFlag) -> float:
+    """Seconds a photo looked at, without gradients, decoding included."""
+    batch = max(1, min(64, plan.micro_batch))
+    rows = prepared.splits.indices(VAL)
+    few = photo_set(prepared.catalog, rows[: max(8, 3 * batch)])
+    times = []
+    for _ in range(2):  # the first look pays for the kernels
+        began = time.perf_counter()
+        predict(
+            trial,
+            EvalStream(few, plan.preprocessing, batch=batch, workers=plan.workers),
+            pre=plan.preprocessing,
+            device=plan.device,
+            precision=plan.precision,
+            channels_last=plan.channels_last,
+            stop=stop,
+        )
+        times.append((time.perf_counter() - began) / len(few))
+    return min(times)
+
+
+def forecast(plan: Plan, costs: Costs, parameters: int, *, elapsed: float, probe_photos: int) -> Forecast:
+    """Seconds, memory and disk of a whole run. ``elapsed``: seconds spent already, on imports and photos."""
+    full = plan.preprocessing.size
+    small_steps = min(plan.full_size_from_step, plan.total_steps)
+    train = small_steps * costs.step_seconds.get(plan.train_size, costs.step_seconds[full]) if small_steps else 0.0
+    train += (plan.total_steps - small_steps) * costs.step_seconds[full]
+    looks = -(-plan.total_steps // plan.validate_every) * (1 if plan.ema_decay is None else 2)
+    photos = plan.photos
+    return Forecast(
+        seconds={
+            "photos and start": elapsed,
+            "frozen probe": probe_photos * costs.photo_seconds,
+            "training": train,
+            "validation": looks * photos["val"] * costs.photo_seconds,
+            "test": (photos["val"] + photos["test"]) * costs.photo_seconds,
+            "report": REPORT_SECONDS,
+        },
+        memory_bytes=costs.peak_bytes,
+        disk_bytes=disk_bytes(plan, parameters),
+    )
+
+
+def disk_bytes(plan: Plan, parameters: int) -> int:
+    """Bytes a run leaves: checkpoints (weights, moments, average), the best weights, two bundles, the report."""
+    weights = 4 * parameters
+    moments = {"adamw": 2, "lamb": 2, "sgd": 1}[plan.optim.name]
+    trained = {"all": 1.0, "attention": 0.34, "head": 0.01}[plan.trainable]
+    state = weights * (1 + (plan.ema_decay is not None)) + weights * moments * trained
+    return round(plan.keep_checkpoints * state + weights + 2 * weights + 3_000_000)
+
+
+def steps_within(
+    plan: Plan, costs: Costs, parameters: int, *, limit: float, elapsed: float, probe_photos: int
+) -> int:
+    """The largest number of steps with which the whole command ends within its share of ``limit`` seconds."""
+    small_share = plan.full_size_from_step / plan.total_steps
+
+    def ends(steps: int) -> bool:
+        shorter = replace(plan, total_steps=steps, full_size_from_step=round(small_share * steps))
+        outlook = forecast(shorter, costs, parameters, elapsed=elapsed, probe_photos=probe_photos)
+        return outlook.total_seconds <= USED_SHARE * limit
+
+    low, high = 0, plan.total_steps
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if ends(middle) else (low, middle - 1)
+    return low
+
+
+def free_bytes(place: Path) -> int:
+    """Bytes free where the run will be written."""
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free

@@ -1,0 +1,67 @@
+"""A plan in words: what a dry run prints, and the one line a run begins with."""
+
+from __future__ import annotations
+
+from deitft.core.units import format_bytes, format_seconds
+from deitft.recipe.plan_types import Plan
+from deitft.runs.measure import Costs, Forecast, free_bytes
+from deitft.runs.request import RunResult, TrainRequest
+
+
+def one_line(plan: Plan) -> str:
+    """The line a run begins with."""
+    photos = plan.photos
+    return (
+        f"{plan.short_name or plan.model} on {photos['train']} photos of {len(plan.classes)} classes "
+        f"(val {photos['val']}, test {photos['test']}): {plan.epochs:.3g} epochs, {plan.total_steps} steps of "
+        f"{plan.batch}, {plan.optim.name} lr {plan.optim.lr:.2g}, {plan.precision} on {plan.device}"
+    )
+
+
+def planned(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> RunResult:
+    """What ``--dry-run`` hands back: nothing was written, nothing was trained."""
+    return RunResult(
+        folder=None,
+        status="planned",
+        facts=rows(plan, costs, outlook, request),
+        values={
+            "plan": plan.record(),
+            "measured": {
+                "step_seconds": {str(size): seconds for size, seconds in costs.step_seconds.items()},
+                "photo_seconds": costs.photo_seconds,
+                "steps": costs.measured_steps,
+            },
+            "seconds": {**outlook.seconds, "total": outlook.total_seconds},
+            "memory_bytes": outlook.memory_bytes,
+            "disk_bytes": outlook.disk_bytes,
+        },
+    )
+
+
+def rows(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> list[tuple[str, str]]:
+    """(what, how much) rows for people."""
+    photos, optim = plan.photos, plan.optim
+    speeds = ", ".join(
+        f"{seconds:.2f} s at {size} px ({plan.batch / seconds:.1f} images/s)"
+        for size, seconds in sorted(costs.step_seconds.items())
+    )
+    spent = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in outlook.seconds.items() if seconds)
+    sizes = f"{plan.preprocessing.size} px"
+    if plan.full_size_from_step and plan.train_size != plan.preprocessing.size:
+        sizes = f"{plan.train_size} px, from step {plan.full_size_from_step} on {sizes}"
+    return [
+        ("Data", f"{plan.data}: {photos['train']} train, {photos['val']} val, {photos['test']} test photos"),
+        ("Classes", f"{len(plan.classes)}, of {min(plan.train_counts)} to {max(plan.train_counts)} train photos"),
+        ("Model", f"{plan.model}, {plan.trainable} trainable, trained at {sizes}"),
+        (
+            "Weights",
+            ", ".join(f"{name} {value}" for name, value in plan.weights.items() if value not in (None, {})),
+        ),
+        ("Recipe", f"{plan.recipe}: {optim.name}, lr {optim.lr:.3g}, layer decay {optim.layer_decay:g}"),
+        ("Steps", f"{plan.total_steps} of {plan.batch} photos ({plan.epochs:.3g} epochs)"),
+        ("Measured", f"{speeds}; {costs.measured_steps} steps"),
+        ("Time", f"{format_seconds(outlook.total_seconds)} in all: {spent}"),
+        ("Memory", f"{format_bytes(outlook.memory_bytes)} at the peak"),
+        ("Disk", f"{format_bytes(outlook.disk_bytes)}, {format_bytes(free_bytes(request.runs_dir))} free"),
+        ("Machine", f"{plan.device}, {plan.precision}, {plan.threads} threads, {plan.workers} workers"),
+    ]

@@ -1,0 +1,162 @@
+"""Photos -> a table of answers: goes on after a bad file, goes on after an interruption."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deitft.core.progress import Progress, StopFlag, catch_stop_signals
+from deitft.core.records import guard_cell, parse_csv_text
+from deitft.data.scan import list_photos
+from deitft.errors import DeitftError, MissingInputError, Notice, OutputError
+from deitft.runs.classifier import Answer, LoadedClassifier, load, loose_photos
+
+CHUNK = 1024
+"""Photos between two writes of the CSV: what an interruption costs at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionTable:
+    """One row a photo: path, label, probability, the likeliest classes; or the reason it could not be read."""
+
+    model: str
+    classes: tuple[str, ...]
+    rows: Sequence[dict[str, Any]]
+    failed: Sequence[dict[str, str]]
+    out: Path | None
+    reused: int
+
+    def record(self) -> dict[str, Any]:
+        """Plain data for ``--json``."""
+        return {
+            "model": self.model,
+            "classes": list(self.classes),
+            "predictions": list(self.rows),
+            "failed": list(self.failed),
+            "out": str(self.out) if self.out else None,
+        }
+
+    def summary(self) -> list[tuple[str, str]]:
+        """(photo, answer) rows for people; only the counts where the answers went to a file."""
+        if self.out:
+            done = [("Photos", str(len(self.rows) + self.reused)), ("Answers", str(self.out))]
+            return done + ([("Not readable", str(len(self.failed)))] if self.failed else [])
+        answers = [
+            (row["path"], ", ".join(f"{name} {share:.1%}" for name, share in row["top"])) for row in self.rows
+        ]
+        return answers + [(row["path"], f"not readable: {row['reason']}") for row in self.failed]
+
+
+def predict_photos(
+    run: Path,
+    photos: Sequence[Path],
+    *,
+    top: int,
+    batch: int | None,
+    device: str,
+    threads: int | None,
+    workers: int | None,
+    precision: str | None,
+    out: Path | None,
+    progress: Progress,
+) -> PredictionTable:
+    """See ``jobs.predict``."""
+    missing = [str(path) for path in photos if not path.exists()]
+    if missing or not photos:
+        what = f"no such photo or folder: {missing[0]}" if missing else "no photos named"
+        raise MissingInputError(what, "check the path", id="D1", files=missing)
+    paths = list_photos(photos, progress=progress)
+    if not paths:
+        raise MissingInputError(f"no photos found under {photos[0]}", "check the path", id="D1")
+    named = {str(path) for path in photos if path.is_file()}
+    model = load(run, device=device, threads=threads, workers=workers, precision=precision)
+    writer = _Writer(out, model, min(top, len(model.classes)))
+    stop = StopFlag()
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+
+    def on_bad(path: str, error: DeitftError) -> None:
+        if path in named:
+            raise error
+        failed.append({"path": path, "reason": error.what})
+        progress.warn(Notice(id=error.id, severity="warning", text=error.what, files=(path,)))
+
+    todo = [path for path in paths if str(path) not in writer.done]
+    with catch_stop_signals(stop, progress):
+        for first in range(0, len(todo), CHUNK):
+            chunk = loose_photos(todo[first : first + CHUNK])
+            title = "looking at photos" if len(todo) <= CHUNK else f"photos {first + 1} to {first + len(chunk)}"
+            found = model.predictions(chunk, batch=batch, title=title, progress=progress, stop=stop, on_bad=on_bad)
+            unread = {row["path"] for row in failed}
+            fresh = [
+                _row(answer, model.classes, writer.top)
+                for answer in model.answers(found)
+                if answer.path not in unread
+            ]
+            writer.write(fresh)
+            rows.extend(fresh if out is None else [])
+            if stop and first + CHUNK < len(todo):
+                raise stop.error(
+                    f"{first + len(chunk)} photos are answered", "repeat the command with --out to go on"
+                )
+    return PredictionTable(
+        model=model.bundle.model_name,
+        classes=model.classes,
+        rows=rows,
+        failed=failed,
+        out=out,
+        reused=len(writer.done),
+    )
+
+
+def _row(answer: Answer, classes: Sequence[str], top: int) -> dict[str, Any]:
+    return {
+        "path": answer.path,
+        "label": answer.label,
+        "probability": answer.probability,
+        "top": answer.top(classes, top),
+    }
+
+
+class _Writer:
+    """Appends answers to a CSV file; what is in it already need not be asked again."""
+
+    def __init__(self, out: Path | None, model: LoadedClassifier, top: int) -> None:
+        self.out = out
+        self.top = top
+        self.columns = ["path", "label", "probability"]
+        for place in range(2, top + 1):
+            self.columns += [f"label_{place}", f"probability_{place}"]
+        self.done: set[str] = set()
+        if out is not None and out.exists():
+            self._take_up(out)
+
+    def _take_up(self, out: Path) -> None:
+        text = out.read_text()
+        whole = text[: text.rfind("\n") + 1]  # a kill can leave half a line
+        if whole and whole.splitlines()[0].split(",") != self.columns:
+            raise OutputError(f"{out} is there and holds something else", "choose another --out", id="OUT")
+        if whole != text:
+            out.write_text(whole)
+        self.done = {row["path"] for row in parse_csv_text(whole)}
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        if self.out is None:
+            return
+        new = not self.out.exists() or self.out.stat().st_size == 0
+        try:
+            with self.out.open("a", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                if new:
+                    writer.writerow(self.columns)
+                for row in rows:
+                    likeliest = [cell for pair in row["top"] for cell in (pair[0], f"{pair[1]:.6f}")]
+                    writer.writerow([guard_cell(cell) for cell in [row["path"], *likeliest]])
+                file.flush()
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to {self.out} ({error.strerror})", "choose another --out", id="OUT"
+            ) from error

@@ -1,0 +1,104 @@
+"""Photos ready to train: scanned, read, audited, split. What every verb that trains does first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deitft.core.files import write_json, write_text
+from deitft.core.progress import Progress, StopFlag
+from deitft.core.records import csv_text
+from deitft.data.audit import Findings, audit
+from deitft.data.catalog import SPLIT_NAMES, TEST, TRAIN, VAL, Catalog
+from deitft.data.inspect import default_cache_dir, inspect
+from deitft.data.photos import PhotoSet, photo_set
+from deitft.data.scan import scan
+from deitft.data.splits import Splits, assign, read_splits
+from deitft.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Photos ready to train. ``splits`` leaves quarantined photos out."""
+
+    catalog: Catalog
+    findings: Findings
+    splits: Splits
+
+    def photos(self, split: int) -> PhotoSet:
+        """The photos of one split, in catalog order."""
+        return photo_set(self.catalog, self.splits.indices(split))
+
+    def counts(self) -> dict[str, int]:
+        """Photos per split, by name."""
+        return {SPLIT_NAMES[split]: len(self.splits.indices(split)) for split in (TRAIN, VAL, TEST)}
+
+    def train_counts(self) -> tuple[int, ...]:
+        """Photos per class in train."""
+        labels = self.catalog.labels[self.splits.indices(TRAIN)].tolist()
+        return tuple(labels.count(number) for number in range(len(self.catalog.classes)))
+
+    def notices(self) -> list[dict[str, object]]:
+        """Everything found about the data, as plain records."""
+        said = [notice.record() for notice in (*self.catalog.notices, *self.splits.notices)]
+        return [*self.findings.record(), *said]
+
+
+def prepare(
+    data: Path,
+    *,
+    seed: int,
+    workers: int,
+    progress: Progress,
+    stop: StopFlag,
+    splits_file: Path | None = None,
+    strict: bool = False,
+    skip_bad: bool = False,
+    allow_leak: bool = False,
+) -> Prepared:
+    """Scan, read every photo once (cached), audit, split.
+
+    Raises:
+        MissingInputError: no folder, no photos (D1).
+        DataError: photos or labels that cannot be trained on (ids of the fault table).
+    """
+    catalog = inspect(
+        scan(data, progress=progress), workers=workers, progress=progress, cache_dir=default_cache_dir(), stop=stop
+    )
+    findings = audit(catalog, strict=strict, skip_bad=skip_bad, allow_leak=allow_leak)
+    findings.raise_errors()
+    kept = catalog.without(findings.quarantined)
+    splits = read_splits(splits_file, kept) if splits_file else assign(kept, seed=seed)
+    prepared = Prepared(kept, findings, splits)
+    for notice in (*catalog.notices, *findings.notices(), *splits.notices):
+        progress.warn(notice)
+    _enough(prepared)
+    return prepared
+
+
+def _enough(prepared: Prepared) -> None:
+    counts = prepared.counts()
+    if min(counts["train"], counts["val"]) == 0:
+        raise DataError(
+            f"{sum(counts.values())} photos give {counts['train']} to train and {counts['val']} to choose the "
+            "model on",
+            "add photos: a class needs 10 to have some in every split",
+            id="D15",
+        )
+
+
+def write_preparation(prepared: Prepared, folder: Path) -> None:
+    """``splits.csv``, ``quarantine.csv`` and ``check.json`` of a run folder."""
+    rows = prepared.splits.table(prepared.catalog)
+    write_text(folder / "splits.csv", csv_text(rows, ("path", "label", "split", "sha256")))
+    write_text(folder / "quarantine.csv", csv_text(prepared.findings.quarantine_rows(), ("path", "id", "reason")))
+    write_json(
+        folder / "check.json",
+        {
+            "version": 1,
+            "fingerprint": prepared.catalog.fingerprint,
+            "classes": prepared.catalog.classes,
+            "photos": prepared.counts(),
+            "findings": prepared.notices(),
+        },
+    )

@@ -1,0 +1,73 @@
+"""What a training verb was asked for, as one frozen value, and what it hands back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from deitft.core.progress import Progress, Silent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """Everything a training verb was asked for. Field names are the options' names."""
+
+    verb: str
+    data: Path
+    model: str | None = None
+    recipe: str = "finetune"
+    set: tuple[str, ...] = ()
+    weights: str | None = None
+    weights_dir: Path | None = None
+    pretrained: bool = True
+    seed: int = 0
+    runs_dir: Path = Path("runs")
+    name: str | None = None
+    splits: Path | None = None
+    device: str = "auto"
+    threads: int | None = None
+    workers: int | None = None
+    precision: str | None = None
+    time_limit: float | None = None  # seconds, of the whole command
+    strict: bool = False
+    skip_bad: bool = False
+    allow_leak: bool = False
+    resume: bool = False
+    allow_changed: tuple[str, ...] = ()
+    dry_run: bool = False
+    log_to: tuple[str, ...] = ()
+    probe: bool = True
+    whole_process: bool = False  # the command is the process: a time limit counts the imports too
+    started: float = field(default_factory=time.monotonic)
+    progress: Progress = field(default_factory=Silent)
+
+
+def process_age() -> float:
+    """Seconds since this process started: a time limit counts the imports too."""
+    return max(0.0, time.time() - psutil.Process().create_time())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a training verb hands back: where everything is, and the numbers people ask for first.
+
+    ``status`` is "done" or "planned" (a dry run).
+    """
+
+    folder: Path | None
+    status: str
+    facts: Sequence[tuple[str, str]]
+    values: dict[str, Any]
+
+    def record(self) -> dict[str, Any]:
+        """Plain data for ``--json``."""
+        return {"status": self.status, "folder": str(self.folder) if self.folder else None, **self.values}
+
+    def summary(self) -> Sequence[tuple[str, str]]:
+        """(name, text) rows for people."""
+        return self.facts

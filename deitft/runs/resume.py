@@ -1,0 +1,180 @@
+"""Go on with a run: the same photos, the same plan, the newest good checkpoint; or a list of what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from deitft.compute.device import Machine, choose, deterministic
+from deitft.core.files import write_json, write_text
+from deitft.core.progress import StopFlag, catch_stop_signals
+from deitft.core.records import RunRecord, parse_csv_text, read_run_record
+from deitft.data.splits import read_splits
+from deitft.errors import DataError, RecipeError
+from deitft.models.build import Classifier, build
+from deitft.models.zoo import resolve as resolve_model
+from deitft.recipe.load import recipe_yaml
+from deitft.recipe.plan import changed_fields, read_plan
+from deitft.recipe.plan_types import Plan
+from deitft.runs import assemble
+from deitft.runs.finish import finished_result
+from deitft.runs.folder import RunFolder, newest_unfinished
+from deitft.runs.prepare import Prepared, write_preparation
+from deitft.runs.request import RunResult, TrainRequest
+from deitft.runs.session import Session
+from deitft.runs.train import carry_out, prepare_photos, read_recipe, recorded
+
+
+def resume_newest(request: TrainRequest) -> RunResult:
+    """``--resume``: the newest unfinished run of this verb on this data, if its recipe is the one asked for."""
+    run = newest_unfinished(request.runs_dir, request.verb, request.data, request.name)
+    return resume(run, request, same_recipe=True)
+
+
+def resume(
+    run: RunFolder, request: TrainRequest, *, same_recipe: bool = False, checkpoint: Path | None = None
+) -> RunResult:
+    """Go on with a run at its newest good checkpoint, or at exactly the one named.
+
+    ``same_recipe``: the request's own recipe and options must be those of the run.
+
+    Raises:
+        RecipeError: data or recipe are not those of the run, field by field (id C12).
+        DataError: no usable checkpoint (id C4).
+    """
+    record = read_run_record(run.path)
+    if record.status == "done":
+        request.progress.say(f"{run.name} is finished: nothing to do")
+        return finished_result(run, record)
+    plan = read_plan(run.plan)
+    machine = choose(
+        request.device, threads=request.threads or plan.threads, workers=request.workers, precision=plan.precision
+    )
+    deterministic(machine.threads)
+    stop = StopFlag()
+    with catch_stop_signals(stop, request.progress), run.locked():
+        prepared, changed_photos = _photos(run, plan, request, machine, stop)
+        now_asked = _replanned(plan, prepared, request, machine) if same_recipe else plan
+        differences = {**_recipe_changes(plan, now_asked), **changed_photos}
+        _refuse_changes(differences, request.allow_changed)
+        plan = replace(now_asked, data_fingerprint=prepared.catalog.fingerprint, photos=prepared.counts())
+        if differences:
+            record.allowed_changes.extend(f"{name}: {text}" for name, text in differences.items())
+            write_json(run.plan, plan.record())
+            write_preparation(prepared, run.path)
+            if same_recipe:
+                write_text(run.recipe, recipe_yaml(read_recipe(request)))
+        session = Session(
+            request=request,
+            folder=run,
+            record=_reopened(record),
+            plan=plan,
+            prepared=prepared,
+            machine=machine,
+            classifier=_empty_classifier(plan),
+            load_report=None,
+            stop=stop,
+            hard_stop=None,
+        )
+        with recorded(session.record, run):
+            session.record.write(run.path)
+            return carry_out(session, resume=True, checkpoint=checkpoint)
+
+
+def _empty_classifier(plan: Plan) -> Classifier:
+    """The plan's model with no weights in: the checkpoint brings them."""
+    classifier = build(
+        resolve_model(plan.model).timm_name,
+        num_classes=len(plan.classes),
+        image_size=plan.preprocessing.size,
+        drop_path=plan.drop_path,
+        seed=plan.seed,
+    )
+    classifier.freeze(plan.trainable)
+    return classifier
+
+
+def _reopened(record: RunRecord) -> RunRecord:
+    record.status, record.ended = "running", None
+    return record
+
+
+def _photos(
+    run: RunFolder, plan: Plan, request: TrainRequest, machine: Machine, stop: StopFlag
+) -> tuple[Prepared, dict[str, str]]:
+    """The photos of today, and how they differ from those of the run (empty where they do not)."""
+    data = Path(plan.data)
+    stored = parse_csv_text(run.splits.read_text())
+    today = prepare_photos(replace(request, data=data, seed=plan.seed, splits=None), machine.threads, stop)
+    if today.catalog.classes != plan.classes:
+        raise DataError(
+            f"the classes of {data} changed since the run began: "
+            f"{_difference(plan.classes, today.catalog.classes)}",
+            "restore them, or start a new run",
+            id="C12",
+        )
+    now = {str(row["path"]): row for row in today.splits.table(today.catalog)}
+    before = {row["path"]: row for row in stored}
+    added, gone = sorted(now.keys() - before.keys()), sorted(before.keys() - now.keys())
+    changed = sorted(
+        path for path in now.keys() & before.keys() if str(now[path]["sha256"]) != before[path]["sha256"]
+    )
+    relabelled = sorted(
+        path for path in now.keys() & before.keys() if str(now[path]["label"]) != before[path]["label"]
+    )
+    kinds = (("changed", changed), ("added", added), ("gone", gone), ("relabelled", relabelled))
+    parts = [f"{len(paths)} {word} ({paths[0]})" for word, paths in kinds if paths]
+    if not parts:
+        return prepare_pinned(today, run), {}
+    return today, {"data": "photos " + ", ".join(parts)}
+
+
+def prepare_pinned(prepared: Prepared, run: RunFolder) -> Prepared:
+    """The same photos with the run's own splits: a later version's rule must not move them."""
+    return replace(prepared, splits=read_splits(run.splits, prepared.catalog))
+
+
+def _difference(before: Sequence[str], after: Sequence[str]) -> str:
+    gone = [f'"{name}" is gone' for name in before if name not in after]
+    new = [f'"{name}" is new' for name in after if name not in before]
+    return ", ".join([*gone, *new]) or "their order"
+
+
+def _replanned(plan: Plan, prepared: Prepared, request: TrainRequest, machine: Machine) -> Plan:
+    """The plan that the request would give today, on the run's machine settings."""
+    recipe = read_recipe(request)
+    choice, source = assemble.choose_weights(recipe, request)
+    facts = assemble.facts_of(prepared, request, machine, choice, source)
+    return assemble.make_plan(recipe, facts, request, max_steps=plan.asked.get("max_steps"))
+
+
+def _recipe_changes(before: Plan, after: Plan) -> dict[str, str]:
+    skipped = ("data_fingerprint", "photos", "train_counts")
+    return {
+        name: f"{_short(old)} -> {_short(new)}"
+        for name, (old, new) in changed_fields(before, after).items()
+        if name not in skipped
+    }
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _refuse_changes(differences: Mapping[str, str], allowed: Sequence[str]) -> None:
+    refused = {
+        name: text
+        for name, text in differences.items()
+        if name not in allowed and name.rsplit(".", 1)[-1] not in allowed
+    }
+    if refused:
+        listed = "; ".join(f"{name}: {text}" for name, text in refused.items())
+        names = ",".join(name.rsplit(".", 1)[-1] for name in refused)
+        raise RecipeError(
+            f"this is not the run you saved — {listed}",
+            f"repeat the old settings, or --allow-changed {names}",
+            id="C12",
+            details={"changes": dict(refused)},
+        )

@@ -1,0 +1,362 @@
+"""A finished run as the data of its page: figures, photos opened again, views, attention, where all came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from deitft.core.keys import key
+from deitft.core.records import now, parse_csv_text
+from deitft.data.catalog import SPLIT_NAMES, TEST, TRAIN, VAL
+from deitft.data.decode import decode_file
+from deitft.data.photos import PhotoSet
+from deitft.data.transforms import EvalTransform, TrainTransform, normalise
+from deitft.errors import DeitftError, Notice
+from deitft.evaluation.metrics import Metrics
+from deitft.evaluation.predictions import Predictions
+from deitft.models.attention import token_attention
+from deitft.reporting.html import write_report
+from deitft.reporting.report_data import (
+    AttentionSample,
+    Calibration,
+    ClassRow,
+    ConfusedPair,
+    EpochRow,
+    Estimate,
+    HeadRow,
+    History,
+    PhotoCase,
+    Pixels,
+    Reliability,
+    ReportData,
+    SplitTable,
+    ViewSample,
+    WeightsReport,
+)
+from deitft.reporting.selection import select_photos
+from deitft.runs.judge import Ending, Judged, probe_record
+from deitft.runs.session import Session
+from deitft.runs.words import HEAD_NAMES
+
+SHOWN_SIDE = 320
+"""Shorter side, in pixels, of a photo opened again for the page."""
+SHOWN_PHOTOS = 4
+"""Photos whose views and attention are shown."""
+
+
+def write_run_report(session: Session, ending: Ending, judged: Judged) -> None:
+    """``report.html`` of a finished run."""
+    write_report(session.folder.report, report_data(session, ending, judged))
+
+
+def report_data(session: Session, ending: Ending, judged: Judged) -> ReportData:
+    """Everything the page shows."""
+    plan, metrics, record = session.plan, judged.test, session.record
+    album = _Album(session, judged)
+    chosen = select_photos(album.predictions.labels, album.probabilities)
+    both = select_photos(album.both.labels, album.both_probabilities, pairs=0, mistakes=0)
+    probe = _probe(session)
+    return ReportData(
+        title=session.folder.name,
+        classes=plan.classes,
+        n=metrics.n,
+        top1=_estimate(metrics, "top1"),
+        confusion=metrics.confusion,
+        verb=record.verb,
+        model=plan.short_name or plan.model,
+        recipe=plan.recipe,
+        data_name=session.request.data.name,
+        data_fingerprint=plan.data_fingerprint,
+        seed=plan.seed,
+        command=record.command,
+        made=now(),
+        claim_split=judged.claim_split,
+        banners=_banners(judged),
+        majority=Estimate(metrics.majority),
+        majority_class=plan.classes.index(metrics.majority_class),
+        probe=probe,
+        probe_note="" if probe else "no frozen probe: the starting weights are random, or it was switched off",
+        top5=_estimate(metrics, "top5"),
+        macro_f1=_estimate(metrics, "macro_f1"),
+        balanced_accuracy=_estimate(metrics, "balanced_accuracy"),
+        loss=metrics.nll,
+        per_class=_class_rows(metrics),
+        heads=_head_rows(metrics),
+        head_agreement=metrics.agreement,
+        calibration=_calibration(judged),
+        history=_history(session, ending),
+        pairs=[
+            ConfusedPair(
+                label=pair.label,
+                predicted=pair.predicted,
+                count=pair.count,
+                n=pair.n,
+                photos=[album.case(row) for row in pair.photos],
+            )
+            for pair in chosen.pairs
+        ],
+        mistakes=[album.case(row) for row in chosen.mistakes],
+        label_errors=[album.case(row, both=True) for row in both.label_errors],
+        views=_views(session),
+        attention=_attention(session, judged),
+        findings=[_notice(record) for record in record.findings],
+        splits=_split_table(session),
+        weights=_weights(session),
+        plan=plan.record(),
+        environment=record.environment,
+        seconds=record.seconds,
+        allowed_changes=record.allowed_changes,
+        limits=_limits(session, judged),
+    )
+
+
+def _estimate(metrics: Metrics, name: str) -> Estimate:
+    value = getattr(metrics, name)
+    if value is None:
+        return Estimate(None, reason=f"with {len(metrics.classes)} classes it says nothing; it needs 6")
+    low, high = metrics.intervals[name]
+    return Estimate(value, low, high)
+
+
+def _probe(session: Session) -> Estimate | None:
+    stored = probe_record(session)
+    if stored is None:
+        return None
+    low, high = stored["interval"]
+    return Estimate(stored["top1"], low, high, reason=stored.get("note", ""))
+
+
+def _class_rows(metrics: Metrics) -> list[ClassRow]:
+    def figure(value: float | None, ends: Any, why: str) -> Estimate:
+        return Estimate(None, reason=why) if value is None else Estimate(value, *(ends or (None, None)))
+
+    return [
+        ClassRow(
+            n=row.n,
+            predicted=row.predicted,
+            precision=figure(row.precision, row.precision_interval, "never predicted"),
+            recall=figure(row.recall, row.recall_interval, "no photos"),
+            f1=figure(row.f1, None, "no photos"),
+        )
+        for row in metrics.per_class
+    ]
+
+
+def _head_rows(metrics: Metrics) -> list[HeadRow]:
+    return [
+        HeadRow(
+            name=HEAD_NAMES[name],
+            top1=Estimate(scores.top1, *scores.top1_interval),
+            top5=None if scores.top5 is None else Estimate(scores.top5),
+            loss=scores.nll,
+            calibration_error=scores.calibration_error,
+            served=name == "both",
+        )
+        for name, scores in (metrics.heads or {}).items()
+    ]
+
+
+def _calibration(judged: Judged) -> Calibration:
+    test = judged.test
+    low, high = test.intervals["calibration_error"]
+
+    return Calibration(
+        before=Reliability(
+            error=Estimate(test.calibration_error_before), bins=test.reliability_before, loss=test.nll_before
+        ),
+        after=Reliability(error=Estimate(test.calibration_error, low, high), bins=test.reliability, loss=test.nll),
+        temperature=judged.temperature,
+        reason=judged.temperature_note,
+    )
+
+
+def _history(session: Session, ending: Ending) -> History | None:
+    path = session.folder.path / "metrics.csv"
+    if not path.is_file():
+        return None
+    by = session.plan.select_by
+
+    def number(row: dict[str, str], name: str) -> float | None:
+        text = row.get(name, "")
+        return float(text) if text else None
+
+    rows = [
+        EpochRow(
+            step=int(float(row["step"])),
+            epoch=float(row["epoch"]),
+            train_loss=number(row, "train_loss"),
+            val_loss=number(row, "raw_loss"),
+            lr=number(row, "lr"),
+            val_score=number(row, f"raw_{by}"),
+            val_score_ema=number(row, f"ema_{by}"),
+        )
+        for row in parse_csv_text(path.read_text())
+    ]
+    best = ending.outcome.best
+    names = {"top1": "top-1", "balanced_accuracy": "balanced accuracy", "loss": "loss"}
+    return History(
+        rows=rows,
+        best_step=best.step if best else None,
+        best_which=best.which if best else "raw",
+        score_name=names[by],
+    )
+
+
+class _Album:
+    """The photos behind the predictions, opened when a page shows them."""
+
+    def __init__(self, session: Session, judged: Judged) -> None:
+        self.session = session
+        self.predictions = judged.test_predictions
+        self.probabilities = judged.test_predictions.probabilities(judged.temperature)
+        self.claim = judged.claim_split
+        # label errors are looked for wherever the model was not trained
+        self.both = _joined(judged.val_predictions, judged.test_predictions, judged.claim_split)
+        self.both_probabilities = self.both.probabilities(judged.temperature)
+        self._val = len(self.both) - len(judged.test_predictions)
+
+    def case(self, row: int, *, both: bool = False) -> PhotoCase:
+        predictions = self.both if both else self.predictions
+        probabilities = (self.both_probabilities if both else self.probabilities)[row]
+        label, predicted = int(predictions.labels[row]), int(probabilities.argmax())
+        return PhotoCase(
+            path=predictions.paths[row],
+            image=open_again(self.session, predictions.paths[row]),
+            label=label,
+            predicted=predicted,
+            probability=float(probabilities[predicted]),
+            label_probability=float(probabilities[label]) if label >= 0 else None,
+            split="val" if both and row < self._val else self.claim,
+        )
+
+
+def _joined(val: Predictions, test: Predictions, claim: str) -> Predictions:
+    if claim == "val":
+        return test
+    distill = None
+    if val.distill_logits is not None and test.distill_logits is not None:
+        distill = np.concatenate([val.distill_logits, test.distill_logits])
+    return Predictions(
+        paths=(*val.paths, *test.paths),
+        labels=np.concatenate([val.labels, test.labels]),
+        class_logits=np.concatenate([val.class_logits, test.class_logits]),
+        distill_logits=distill,
+    )
+
+
+def open_again(session: Session, path: str) -> Pixels | None:
+    """A photo for the page; None where it can no longer be read (the figures stand without it)."""
+    pre = session.plan.preprocessing
+    try:
+        return decode_file(session.prepared.catalog.root / path, background=pre.background, at_least=SHOWN_SIDE)
+    except (DeitftError, OSError):
+        return None
+
+
+def _sample(photos: PhotoSet, count: int) -> list[int]:
+    """Positions spread over a set: the classes stand one after the other."""
+    if not len(photos):
+        return []
+    return sorted({round(place) for place in np.linspace(0, len(photos) - 1, count)})
+
+
+def _views(session: Session) -> list[ViewSample]:
+    plan, photos = session.plan, session.prepared.photos(TRAIN)
+    transform = TrainTransform(plan.augment, plan.preprocessing, plan.preprocessing.size)
+    samples = []
+    for index in _sample(photos, SHOWN_PHOTOS):
+        image = open_again(session, photos.paths[index])
+        if image is None:
+            continue
+        views = [transform(image, key("view", plan.seed, epoch, index, 0)) for epoch in range(4)]
+        samples.append(
+            ViewSample(
+                path=photos.paths[index],
+                views=[view.permute(1, 2, 0).contiguous().numpy() for view in views],
+                original=image,
+            )
+        )
+    return samples
+
+
+def _attention(session: Session, judged: Judged) -> list[AttentionSample]:
+    plan = session.plan
+    photos = session.prepared.photos(TEST if judged.claim_split == "test" else VAL)
+    transform = EvalTransform(plan.preprocessing)
+    probabilities = judged.test_predictions.probabilities(judged.temperature)
+    samples = []
+    for index in _sample(photos, SHOWN_PHOTOS):
+        image = open_again(session, photos.paths[index])
+        if image is None:
+            continue
+        square = transform(image)
+        ready = normalise(square[None].to(session.machine.device), plan.preprocessing)
+        with torch.inference_mode():
+            maps = token_attention(session.classifier, ready)
+        if maps is None:
+            return []
+        samples.append(
+            AttentionSample(
+                path=photos.paths[index],
+                image=square.permute(1, 2, 0).contiguous().numpy(),
+                maps=maps[0],
+                label=int(photos.labels[index]),
+                predicted=int(probabilities[index].argmax()),
+            )
+        )
+    return samples
+
+
+def _notice(record: dict[str, object]) -> Notice:
+    files: Any = record.get("files") or ()
+    details: Any = record.get("details") or {}
+    severity: Any = record["severity"]
+    return Notice(
+        id=str(record["id"]),
+        severity=severity,
+        text=str(record["what"]),
+        hint=str(record.get("hint") or ""),
+        files=tuple(files),
+        details=details,
+    )
+
+
+def _split_table(session: Session) -> SplitTable:
+    prepared = session.prepared
+    labels, classes = prepared.catalog.labels, len(prepared.catalog.classes)
+    counts = {
+        SPLIT_NAMES[split]: np.bincount(labels[prepared.splits.indices(split)], minlength=classes).tolist()
+        for split in (TRAIN, VAL, TEST)
+    }
+    return SplitTable(counts=counts, note=prepared.splits.note, left_out=len(prepared.findings.quarantined))
+
+
+def _weights(session: Session) -> WeightsReport | None:
+    report = session.load_report
+    facts = [(name, str(value)) for name, value in session.plan.weights.items() if value not in (None, "", {})]
+    if report is None:
+        return WeightsReport(facts=facts)
+    return WeightsReport(
+        facts=facts,
+        taken=report.taken,
+        converted=report.converted,
+        dropped=report.dropped,
+        started=report.started,
+    )
+
+
+def _banners(judged: Judged) -> list[str]:
+    if judged.claim_split == "test":
+        return []
+    return ["There are no test photos: these figures are of val, which chose the model, and flatter it."]
+
+
+def _limits(session: Session, judged: Judged) -> list[str]:
+    return [
+        f"The figures hold for photos like the {judged.test.n} {judged.claim_split} photos. Other light, other "
+        "backgrounds or other articles can do worse.",
+        "The model always answers with one of its classes, also for a photo of something else.",
+        "The interval says what chance in drawing the photos allows. It knows nothing of wrong labels.",
+    ]

@@ -1,0 +1,288 @@
+"""plan -> run folder -> fit -> evaluate -> bundle -> report: one RunRecord. What every verb that trains does."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from deitft.compute.device import choose, deterministic
+from deitft.core.files import sha256_file, write_json, write_text
+from deitft.core.progress import StopFlag, catch_stop_signals
+from deitft.core.records import RunRecord, command_line, environment, now
+from deitft.data.catalog import TRAIN, VAL
+from deitft.data.stream import TrainStream
+from deitft.data.transforms import check_albumentations
+from deitft.errors import DeitftError, RecipeError, UsageError
+from deitft.evaluation.metrics import validation_scores
+from deitft.evaluation.predict import predict
+from deitft.models.build import Classifier
+from deitft.models.zoo import resolve as resolve_model
+from deitft.objectives.supervised import Supervised
+from deitft.recipe.facts import Facts
+from deitft.recipe.load import load_recipe, recipe_yaml
+from deitft.recipe.plan_types import Plan
+from deitft.recipe.schema import Recipe
+from deitft.runs import assemble, folder, measure, plan_text
+from deitft.runs.finish import finish
+from deitft.runs.folder import RunFolder
+from deitft.runs.judge import Ending, eval_stream, probe_photo_count, probe_score
+from deitft.runs.prepare import Prepared, prepare, write_preparation
+from deitft.runs.request import RunResult, TrainRequest
+from deitft.runs.session import Session, elapsed
+from deitft.training.checkpoint import Keeper, newest_good, open_checkpoint, restore
+from deitft.training.log import RunLog, open_loggers
+from deitft.training.loop import Outcome, fit
+from deitft.training.state import TrainState, new_state
+
+
+def train(request: TrainRequest) -> RunResult:
+    """Start a run and see it through.
+
+    The order is that of cost: recipe, weights and place are checked before a photo is opened.
+
+    Raises:
+        DeitftError: everything a user can meet; the run folder's ``run.json`` holds the same.
+        StoppedError: stopped by a signal, state saved; ``--resume`` goes on.
+    """
+    recipe = read_recipe(request)
+    choice, source = assemble.choose_weights(recipe, request)
+    folder.check_place(request.runs_dir, request.name, request.data)
+    machine = choose(
+        request.device,
+        threads=request.threads,
+        workers=request.workers,
+        precision=request.precision or recipe.train.precision,
+    )
+    deterministic(machine.threads)
+    stop = StopFlag()
+    with catch_stop_signals(stop, request.progress):
+        prepared = prepare_photos(request, machine.threads, stop)
+        facts = assemble.facts_of(prepared, request, machine, choice, source)
+        plan = assemble.make_plan(recipe, facts, request)
+        begun = assemble.start(choice, source, plan)
+        assemble.tell_load(begun.report, request.progress)
+        probe = probe_photo_count(plan.photos) if request.probe else 0
+        costs = None
+        if request.dry_run or request.time_limit is not None:
+            costs = measure.measure(begun.classifier, plan, prepared, request.progress, stop)
+            if request.time_limit is not None:
+                plan = _fitted(recipe, facts, plan, costs, request, probe)
+        if request.dry_run and costs is not None:
+            outlook = measure.forecast(plan, costs, facts.parameters, elapsed=elapsed(request), probe_photos=probe)
+            return plan_text.planned(plan, costs, outlook, request)
+        request.progress.say(plan_text.one_line(plan))
+        run = folder.create(request.runs_dir, request.verb, request.name)
+        session = Session(
+            request=request,
+            folder=run,
+            record=_new_record(request, run, plan, prepared),
+            plan=plan,
+            prepared=prepared,
+            machine=machine,
+            classifier=begun.classifier,
+            load_report=begun.report,
+            stop=stop,
+            hard_stop=_hard_stop(request, plan, costs),
+        )
+        with run.locked(), recorded(session.record, run):
+            write_text(run.recipe, recipe_yaml(recipe))
+            write_json(run.plan, plan.record())
+            write_preparation(prepared, run.path)
+            session.record.write(run.path)
+            return carry_out(session)
+
+
+def read_recipe(request: TrainRequest) -> Recipe:
+    """The recipe a request asks for, every mistake in it in one error.
+
+    Raises:
+        RecipeError: all mistakes at once.
+    """
+    recipe = load_recipe(request.recipe, overrides=request.set)
+    mistakes = check_albumentations(recipe.augment.albumentations)
+    if mistakes:
+        raise RecipeError(
+            "; ".join(mistakes), "see `deitft recipes show products`", details={"mistakes": mistakes}
+        )
+    if request.model is not None:
+        recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": request.model})})
+    return recipe
+
+
+def prepare_photos(request: TrainRequest, processes: int, stop: StopFlag) -> Prepared:
+    """The request's photos, ready to train."""
+    return prepare(
+        request.data,
+        seed=request.seed,
+        workers=processes,
+        progress=request.progress,
+        stop=stop,
+        splits_file=request.splits,
+        strict=request.strict,
+        skip_bad=request.skip_bad,
+        allow_leak=request.allow_leak,
+    )
+
+
+def carry_out(session: Session, *, resume: bool = False, checkpoint: Path | None = None) -> RunResult:
+    """Train to the end of the plan, then evaluate, bundle and report. Safe to kill at any line."""
+    plan, request, run = session.plan, session.request, session.folder
+    began = time.perf_counter()
+    place(session.classifier, plan)
+    state = new_state(plan, session.classifier)
+    keeper = Keeper(
+        run.checkpoints,
+        every_seconds=plan.save_every_seconds,
+        keep=plan.keep_checkpoints,
+        progress=request.progress,
+        facts={"plan": sha256_file(run.plan)},
+    )
+    saved = bool(resume and run.checkpoints.is_dir() and any(run.checkpoints.glob("step-*")))
+    if checkpoint is not None:
+        restore(state, open_checkpoint(checkpoint, request.progress))
+    elif saved:
+        restore(state, newest_good(run.checkpoints, request.progress))
+    if resume:
+        epoch, where = divmod(state.step, plan.steps_per_epoch)
+        request.progress.say(f"resuming {run.name}: epoch {epoch}, step {where} of {plan.steps_per_epoch}")
+    if state.step == 0:
+        if resume:
+            _start_again(session)
+        _probe(session)
+    outcome = _fit(session, state, keeper)
+    session.record.seconds["training"] = session.record.seconds.get("training", 0.0) + time.perf_counter() - began
+    if outcome.reason == "stopped":
+        session.record.status = "stopped"
+        raise session.stop.error(f"saved step {outcome.step}", f"continue with `deitft resume {run.path}`")
+    return finish(session, Ending(state=state, outcome=outcome))
+
+
+def place(classifier: Classifier, plan: Plan) -> None:
+    """The model where and how the plan computes."""
+    classifier.to(plan.device)
+    if plan.channels_last:
+        classifier.to(memory_format=torch.channels_last)
+    # On processors torch's fused attention is slower in training than matrix products: 0.83 of the images a
+    # second with DeiT-Ti in bf16 (benchmarks/records/attention-kernel.jsonl).
+    classifier.set_fused_attention(not plan.device.startswith("cpu"))
+
+
+def _start_again(session: Session) -> None:
+    """A run stopped before its first checkpoint begins with its starting weights, which must still be there."""
+    plan, request = session.plan, session.request
+    source = assemble.source_of(plan, request)
+    begun = assemble.start(resolve_model(plan.model), source, plan)
+    session.classifier.load_state_dict(begun.classifier.state_dict())
+
+
+def _probe(session: Session) -> None:
+    """Keep the frozen baseline beside the run, before the first step changes the weights."""
+    stored = session.folder.path / "probe.json"
+    if not session.request.probe or stored.exists():
+        return
+    found = probe_score(session)
+    session.refuse_stop("probing the frozen features")
+    write_json(stored, found)
+
+
+def _fit(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
+    plan, request = session.plan, session.request
+    objective = Supervised(plan.loss, plan.train_counts, plan.device)
+    stream = TrainStream(plan, session.prepared.photos(TRAIN))
+    val = session.prepared.photos(VAL)
+
+    def validate(model: Classifier, stop: StopFlag) -> Mapping[str, float] | None:
+        with request.progress.task("validating", len(val), unit="photos") as task:
+            found = predict(
+                model,
+                eval_stream(session, val),
+                pre=plan.preprocessing,
+                device=plan.device,
+                precision=plan.precision,
+                channels_last=plan.channels_last,
+                task=task,
+                stop=stop,
+            )
+        return validation_scores(found) if len(found) == len(val) else None
+
+    loggers = open_loggers(request.log_to, session.folder.path, name=session.folder.name, config=plan.record())
+    log = RunLog(session.folder.path, progress=request.progress, loggers=loggers, after_step=state.step)
+    try:
+        with request.progress.task(f"training {session.folder.name}", plan.total_steps, unit="steps") as task:
+            task.advance(state.step)
+            session.stop.deadline = session.hard_stop
+            return fit(plan, state, stream, objective, validate, keeper, log, session.stop, task)
+    finally:
+        session.stop.deadline = None
+        if session.stop.reason == "time limit":
+            session.stop.reason = None
+        log.close()
+        stream.close()
+
+
+def _hard_stop(request: TrainRequest, plan: Plan, costs: measure.Costs | None) -> float | None:
+    """When training must end so that what comes after it still fits, on a machine half as fast as measured."""
+    if request.time_limit is None or costs is None:
+        return None
+    looks = 1 if plan.ema_decay is None else 2
+    photos = (looks + 1) * plan.photos["val"] + plan.photos["test"]
+    after = photos * costs.photo_seconds + measure.REPORT_SECONDS
+    return time.monotonic() + max(1.0, request.time_limit - elapsed(request) - 2 * after - 5.0)
+
+
+def _fitted(
+    recipe: Recipe, facts: Facts, plan: Plan, costs: measure.Costs, request: TrainRequest, probe: int
+) -> Plan:
+    """The plan with as many steps as the time limit allows, its schedule made for just these.
+
+    Raises:
+        UsageError: hardly a step fits (id TIME).
+    """
+    limit = request.time_limit or 0.0
+    steps = measure.steps_within(
+        plan, costs, facts.parameters, limit=limit, elapsed=elapsed(request), probe_photos=probe
+    )
+    if steps < min(10, plan.total_steps):
+        slowest = max(costs.step_seconds.values())
+        raise UsageError(
+            f"a time limit of {limit:.0f} s leaves {steps} training steps of {slowest:.1f} s",
+            "raise --time-limit, take a smaller model, or --no-probe, or --recipe linear-probe",
+            id="TIME",
+        )
+    return assemble.make_plan(recipe, facts, request, max_steps=steps)
+
+
+def _new_record(request: TrainRequest, run: RunFolder, plan: Plan, prepared: Prepared) -> RunRecord:
+    return RunRecord(
+        name=run.name,
+        verb=request.verb,
+        command=command_line(),
+        status="running",
+        started=now(),
+        model=plan.short_name or plan.model,
+        recipe=plan.recipe,
+        seed=plan.seed,
+        data={"path": plan.data, "fingerprint": plan.data_fingerprint, "photos": dict(plan.photos)},
+        environment=environment(),
+        findings=prepared.notices(),
+    )
+
+
+@contextlib.contextmanager
+def recorded(record: RunRecord, run: RunFolder) -> Iterator[None]:
+    """Whatever ends the block is in ``run.json``."""
+    try:
+        yield
+    except BaseException as error:
+        if record.status == "running":
+            record.status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        if isinstance(error, DeitftError):
+            record.errors.append(error.record())
+        record.ended = now()
+        with contextlib.suppress(OSError):
+            record.write(run.path)
+        raise

@@ -1,0 +1,31 @@
+"""Figures in words: what a terminal shows of metrics."""
+
+from __future__ import annotations
+
+from deitft.evaluation.metrics import Metrics
+
+HEAD_NAMES = {
+    "class": "class head",
+    "distill": "distillation head",
+    "both": "both (mean of logits)",
+    "softmax_sum": "both (sum of softmaxes)",
+}
+
+
+def metric_rows(metrics: Metrics) -> list[tuple[str, str]]:
+    """The figures people ask for first, with their 95 % intervals."""
+    names = {"top1": "Top-1", "top5": "Top-5", "macro_f1": "Macro-F1", "balanced_accuracy": "Balanced accuracy"}
+    rows = []
+    for field, name in names.items():
+        value = getattr(metrics, field)
+        if value is None:
+            rows.append((name, f"left out: {len(metrics.classes)} classes, it needs 6"))
+            continue
+        low, high = metrics.intervals[field]
+        rows.append((name, f"{value:.1%} (95 % interval {low:.1%} to {high:.1%})"))
+    before, after = metrics.calibration_error_before, metrics.calibration_error
+    rows.append(("Calibration error", f"{before:.1%}, {after:.1%} after temperature"))
+    rows.append((f'Always "{metrics.majority_class}"', f"{metrics.majority:.1%}"))
+    for head, scores in (metrics.heads or {}).items():
+        rows.append((f"  {HEAD_NAMES[head]}", f"{scores.top1:.1%}"))
+    return rows
