@@ -28,6 +28,8 @@ from deitft.recipe.preprocessing import Preprocessing
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1)
 """Inverse strengths of the penalty that are tried, most restrained first."""
 
+C_WITHOUT_VAL = 1e-2
+
 MOST_STEPS = 1000
 
 
@@ -63,7 +65,7 @@ class Probe:
     """A linear probe: the penalty chosen on val, its score there, and its logits [N, C] on test."""
 
     c: float
-    val_top1: float
+    val_top1: float | None
     test_logits: Logits
     note: str = ""
 
@@ -78,6 +80,7 @@ def probe(
 ) -> Probe:
     """Multinomial logistic regression on standardised features; C by val top-1, the smaller of equals.
 
+    Without val photos C is ``C_WITHOUT_VAL``.
     ``train`` and ``val`` are (features [N, D], labels [N]); means and scales come from train alone. A class
     without a train photo is never predicted.
 
@@ -93,11 +96,12 @@ def probe(
         raise DataError("a probe needs train photos of at least two classes", "add photos", id="D1")
     scaler = StandardScaler().fit(train[0].astype(np.float64))
     scaled, scaled_val, scaled_test = (
-        scaler.transform(features.astype(np.float64)) for features in (train[0], val[0], test_features)
+        (features.astype(np.float64) - scaler.mean_) / scaler.scale_
+        for features in (train[0], val[0], test_features)
     )
     model = LogisticRegression(max_iter=MOST_STEPS, warm_start=True)
     found: list[Probe] = []
-    for c in sorted(grid):
+    for c in sorted(grid) if len(val[1]) else (C_WITHOUT_VAL,):
         model.set_params(C=c)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
@@ -105,20 +109,24 @@ def probe(
         found.append(
             Probe(
                 c=c,
-                val_top1=float((model.predict(scaled_val) == val[1]).mean()) if len(val[1]) else 0.0,
+                val_top1=_top1(_logits(model, scaled_val, num_classes), val[1]),
                 test_logits=_logits(model, scaled_test, num_classes).astype(np.float32),
                 note=f"the fit with C = {c:g} had not converged" if caught else "",
             )
         )
-    return max(found, key=lambda probe: probe.val_top1)  # the first, most restrained, of equals
+    return max(found, key=lambda probe: probe.val_top1 or 0.0)  # the first, most restrained, of equals
+
+
+def _top1(logits_NC: Floats, labels: Ints) -> float | None:
+    return float((logits_NC.argmax(axis=1) == labels).mean()) if len(labels) else None
 
 
 def _logits(model: LogisticRegression, scaled: Floats, num_classes: int) -> Floats:
-    """Decision values as C columns; a class the probe never saw stands 30 below the lowest."""
-    values = model.decision_function(scaled)
-    if values.ndim == 1:
-        values = np.stack([np.zeros_like(values), values], axis=1)
-    logits = np.repeat(values.min(axis=1, keepdims=True) - 30, num_classes, axis=1)
+    """The regression's values as C columns; a class the probe never saw stands 30 below the lowest."""
+    values = scaled @ model.coef_.T + model.intercept_
+    if values.shape[1] == 1:  # two classes: sklearn keeps the difference alone
+        values = np.concatenate([np.zeros_like(values), values], axis=1)
+    logits: Floats = np.repeat(values.min(axis=1, keepdims=True) - 30, num_classes, axis=1)
     logits[:, model.classes_] = values
     return logits
 
