@@ -48,8 +48,8 @@ def cgroup_folders(controller: str, root: Path = CGROUPS, own: Path = OWN_CGROUP
         lines = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
+        if (controllers and controller not in controllers.split(",")) or ".." in path.split("/"):
+            continue  # another controller's, or a group outside of what this container sees
         top = root / controllers if controllers else root
         folder = top / path.lstrip("/")
         while folder != top and top in folder.parents:

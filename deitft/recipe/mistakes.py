@@ -58,7 +58,8 @@ def no_such_field(dotted: str) -> str:
     """What to say of a field that does not exist: with the nearest name, if one is near."""
     *sections, last = dotted.split(".")
     section = section_of(tuple(sections))
-    guess = closest(last, section.model_fields) if section else None
+    near = closest(last, section.model_fields) if section else None
+    guess = ".".join([*sections, near]) if near else None
     if guess is None:
         known = [".".join(leaf) for leaf in leaves()]
         elsewhere = [name for name in known if name.rsplit(".", 1)[-1] == last]
@@ -177,10 +178,10 @@ def _value_at(data: object, path: Path) -> object:
     return data
 
 
-def _in_words(path: Path, error: ErrorDetails, data: object) -> str:
+def _in_words(path: Path, error: ErrorDetails, data: object, *, guessing: bool) -> str:
     dotted = visible(".".join(path), 120)
     if error["type"] == "extra_forbidden":
-        return f"{dotted}: {no_such_field('.'.join(path))}"
+        return f"{dotted}: {no_such_field('.'.join(path)) if guessing else 'no such field'}"
     value = _value_at(data, path)
     if error["type"] == "value_error" and isinstance(value, str):
         return f"{dotted}: {visible(str(error['ctx']['error']), 160)}"
@@ -206,7 +207,9 @@ def mistakes_in(data: object) -> list[str]:
             return contradicting
         for detail in error.errors(include_url=False):
             path = _field_path(detail["loc"])
-            found.setdefault(path, _in_words(path, detail, data))
+            if path not in found:
+                # Nearest names only for those that are shown: a hostile file has thousands.
+                found[path] = _in_words(path, detail, data, guessing=len(found) < SHOWN)
     mistakes = list(found.values())
     if mistakes and isinstance(data, dict) and all(found):
         try:

@@ -195,7 +195,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     try:
-        is_plain = plain_scalar(text) == text
+        # What is not printable (line separators, a mark at the front) only double quotes write safely.
+        is_plain = plain_scalar(text) == text and text.isprintable()
     except ValueError:
         is_plain = False
     return dumper.represent_scalar(_STANDARD_TAG + "str", text, style=None if is_plain else '"')

@@ -1,0 +1,149 @@
+"""The shipped recipes: each has its header, says why it deviates, and can be planned on any number of photos."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from recipe_helpers import MOBILENET, facts
+
+from deitft.recipe.load import RecipeInfo, load_recipe, shipped_recipes
+from deitft.recipe.mistakes import leaves
+from deitft.recipe.plan import resolve
+from deitft.recipe.schema import Recipe
+from deitft.recipe.strict_yaml import read_yaml
+
+RECIPES = shipped_recipes()
+NAMES = [info.name for info in RECIPES]
+
+
+def test_these_are_shipped() -> None:
+    assert NAMES == [
+        "attention-only",
+        "finetune-best",
+        "finetune-fast",
+        "finetune",
+        "linear-probe",
+        "products",
+    ]
+
+
+@pytest.mark.parametrize("info", RECIPES, ids=NAMES)
+def test_the_header_has_its_lines(info: RecipeInfo) -> None:
+    lines = info.header.splitlines()
+    assert lines[0] == info.title
+    assert len(info.title) > 10
+    assert lines[1].startswith("Source: ")
+    assert lines[2].startswith("Cost: ")
+    # Either nobody has measured it, or the record is named.
+    assert re.fullmatch(r"Measured: (pending|.*\brecord [\w-]+.*)", lines[3])
+
+
+@pytest.mark.parametrize("info", RECIPES, ids=NAMES)
+def test_the_file_is_named_after_its_recipe(info: RecipeInfo) -> None:
+    assert load_recipe(info.name).name == info.name == info.path.stem
+
+
+def deviations(info: RecipeInfo) -> list[str]:
+    """Names of fields that differ from the default."""
+    asked, usual = load_recipe(info.name).model_dump(mode="json"), Recipe().model_dump(mode="json")
+    found = []
+    for path in leaves():
+        value: Any = asked
+        default: Any = usual
+        for name in path:
+            value, default = value[name], default[name]
+        if value != default and path != ("name",):
+            found.append(path[-1])
+    return found
+
+
+@pytest.mark.parametrize("info", RECIPES, ids=NAMES)
+def test_every_deviation_says_why(info: RecipeInfo) -> None:
+    lines = info.path.read_text().splitlines()
+    names = deviations(info)
+    assert names or info.name == "finetune"
+    for name in names:
+        places = [number for number, line in enumerate(lines) if re.match(rf"\s+{name}:", line)]
+        assert places, name
+        commented = [lines[place - 1].lstrip().startswith("#") or "  # " in lines[place] for place in places]
+        assert any(commented), name
+
+
+@pytest.mark.parametrize("info", RECIPES, ids=NAMES)
+def test_nothing_is_written_down_that_is_the_default_but_in_the_first_recipe(info: RecipeInfo) -> None:
+    value, _ = read_yaml(info.path.read_bytes(), source=info.name)
+    assert isinstance(value, dict)
+    written = [(head, field) for head, fields in value.items() if isinstance(fields, dict) for field in fields]
+    if info.name != "finetune":
+        assert sorted(field for _, field in written) == sorted(deviations(info))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("photos", [8, 200, 3_000, 50_000, 500_000])
+def test_every_recipe_can_be_planned(name: str, photos: int) -> None:
+    plan = resolve(load_recipe(name), facts(photos), seed=0)
+    assert plan.recipe == name
+    assert plan.total_steps >= 1
+    if name != "attention-only":
+        resolve(load_recipe(name), facts(photos, **MOBILENET), seed=0)
+
+
+def test_what_the_recipes_are_for() -> None:
+    plans = {name: resolve(load_recipe(name), facts(3_000), seed=0) for name in NAMES}
+    usual = plans["finetune"]
+    assert resolve(Recipe(), facts(3_000), seed=0) == usual
+    assert plans["finetune-fast"].total_steps * 2 == usual.total_steps
+    assert plans["finetune-fast"].train_size == 160
+    assert plans["finetune-best"].total_steps == 2 * usual.total_steps
+    assert plans["finetune-best"].mixing.on
+    assert plans["finetune-best"].ema_decay == 0.999
+    assert plans["linear-probe"].trainable == "head"
+    assert (plans["linear-probe"].optim.lr, plans["linear-probe"].optim.layer_decay) == (0.01, 1)
+    assert plans["attention-only"].trainable == "attention"
+    assert plans["attention-only"].optim.lr > usual.optim.lr
+    assert plans["products"].preprocessing.aspect == "pad"
+
+
+def compose(specs: Any) -> Any:
+    """The transforms of a recipe, built by albumentations itself, every warning an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import albumentations
+
+    def build(spec: dict[str, Any]) -> Any:
+        ((name, arguments),) = spec.items()
+        if name == "OneOf":
+            return albumentations.OneOf([build(item) for item in arguments])
+        return getattr(albumentations, name)(**arguments)
+
+    return albumentations.Compose([build(spec) for spec in specs])
+
+
+def test_product_transforms_keep_colour_and_fill_with_white() -> None:
+    specs = load_recipe("products").augment.albumentations
+    names = re.findall(r'"([A-Z]\w+)"', json.dumps(specs))
+    assert not {"HueSaturationValue", "ColorJitter", "RGBShift", "ChannelShuffle", "ToGray", "InvertImg"} & set(
+        names
+    )
+    transform = compose(specs)
+    colours = {"red": (200, 30, 30), "orange": (230, 130, 30), "yellow": (230, 220, 40), "blue": (40, 60, 190)}
+    colours["green"] = (40, 160, 60)
+    for name, colour in colours.items():
+        photo = np.full((32, 32, 3), colour, np.uint8)
+        hue = colorsys.rgb_to_hsv(*(value / 255 for value in colour))[0]
+        for key in range(40):
+            transform.set_random_seed(key)
+            seen = transform(image=photo)["image"][10:22, 10:22].reshape(-1, 3).mean(0) / 255
+            turn = (colorsys.rgb_to_hsv(*seen)[0] - hue + 0.5) % 1 - 0.5
+            assert abs(360 * turn) < 15, name
+    white = np.full((32, 32, 3), 255, np.uint8)
+    rotate = compose([spec for spec in specs if "Rotate" in spec])
+    for key in range(20):
+        rotate.set_random_seed(key)
+        assert (rotate(image=white)["image"] == 255).all()
