@@ -135,9 +135,9 @@ class Bars:
     @contextmanager
     def task(self, title: str, total: int | None = None, *, unit: str = "") -> Iterator[Task]:
         """A bar for the length of the block; without ``total`` a spinner that counts."""
+        self.live.update(self.idle, visible=False)
         number = self.live.add_task(visible(title), total=total, unit=visible(unit), shown="")
         self.running += 1
-        self.live.update(self.idle, visible=False)
         try:
             yield BarTask(self, number)
         finally:
