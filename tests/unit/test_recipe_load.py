@@ -90,11 +90,11 @@ def test_one_mistake_in_words(tmp_path: Path, text: str, mistake: str) -> None:
 
 
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
-    text = "optim: {lr: fast, nam: adamw}\ntrain: {batch: 7, micro_batch: 2}\nmixing: {mixup: 0.8}\n"
+    text = "optim: {lr: fast, namez: adamw}\ntrain: {batch: 7, micro_batch: 2}\nmixing: {mixup: 0.8}\n"
     assert mistakes_of(tmp_path, text, "loss.label_smoothing=1", "ema") == [
         "--set ema: write section.field=value",
         'optim.lr: got "fast" (text), want a number above 0, or auto',
-        "optim.nam: no such field, did you mean optim.name?",
+        "optim.namez: no such field, did you mean optim.name?",
         "loss.label_smoothing: got 1 (whole number), want a number from 0 to below 1",
         "train.micro_batch 2 does not divide train.batch 7",
         "mixing pairs photos up: train.batch 7 must be even",
