@@ -83,7 +83,7 @@ class Findings:
         errors = self.errors
         if errors:
             first = errors[0]
-            rest = f" ({counted(len(errors) - 1, 'more error')}: see deitft check)" if len(errors) > 1 else ""
+            rest = f" ({counted(len(errors) - 1, 'more error')})" if len(errors) > 1 else ""
             details = {**first.details, "errors": [error.record() for error in errors]}
             raise DataError(first.text, first.hint + rest, id=first.id, files=first.paths, details=details)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deitft.core.progress import Progress, Silent
-from deitft.runs.evaluating import Evaluation
+
+if TYPE_CHECKING:
+    from deitft.runs.evaluating import Evaluation
 
 
 def evaluate(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from deitft.core.progress import Progress, Silent
 from deitft.core.units import parse_seconds
-from deitft.errors import UsageError
+from deitft.errors import MissingInputError, UsageError
 from deitft.runs.request import RunResult, TrainRequest
 
 
@@ -52,6 +53,8 @@ def finetune(
     Raises:
         DeitftError: anything that a user can mend; ``.line`` says how.
     """
+    started = time.monotonic()  # a time limit counts the imports below, too
+    require_folder(Path(data))
     from deitft.runs.resume import resume_newest
     from deitft.runs.train import train
 
@@ -81,9 +84,21 @@ def finetune(
         dry_run=dry_run,
         log_to=tuple(log_to),
         probe=probe,
+        started=started,
         progress=progress or Silent(),
     )
     return resume_newest(request) if resume else train(request)
+
+
+def require_folder(data: Path) -> None:
+    """A wrong path is answered at once, before anything heavy is loaded.
+
+    Raises:
+        MissingInputError: no such folder (id D1).
+    """
+    if not data.is_dir():
+        what = "not a folder" if data.exists() else "no such folder"
+        raise MissingInputError(f"{what}: {data}", "check the path", id="D1", files=[str(data)])
 
 
 def duration(text: str | None) -> float | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deitft.core.progress import Progress, Silent
-from deitft.runs.predicting import PredictionTable
+
+if TYPE_CHECKING:
+    from deitft.runs.predicting import PredictionTable
 
 
 def predict(

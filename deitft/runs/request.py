@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from deitft.core.progress import Progress, Silent
 
 
@@ -42,14 +40,8 @@ class TrainRequest:
     dry_run: bool = False
     log_to: tuple[str, ...] = ()
     probe: bool = True
-    whole_process: bool = False  # the command is the process: a time limit counts the imports too
     started: float = field(default_factory=time.monotonic)
     progress: Progress = field(default_factory=Silent)
-
-
-def process_age() -> float:
-    """Seconds since this process started: a time limit counts the imports too."""
-    return max(0.0, time.time() - psutil.Process().create_time())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

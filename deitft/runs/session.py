@@ -13,7 +13,7 @@ from deitft.models.weights import LoadReport
 from deitft.recipe.plan_types import Plan
 from deitft.runs.folder import RunFolder
 from deitft.runs.prepare import Prepared
-from deitft.runs.request import TrainRequest, process_age
+from deitft.runs.request import TrainRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,5 +49,5 @@ class Session:
 
 
 def elapsed(request: TrainRequest) -> float:
-    """Seconds since the command began: of the process on a command line, of the call in a notebook."""
-    return process_age() if request.whole_process else time.monotonic() - request.started
+    """Seconds since the command began."""
+    return time.monotonic() - request.started

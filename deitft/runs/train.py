@@ -282,6 +282,8 @@ def recorded(record: RunRecord, run: RunFolder) -> Iterator[None]:
             record.status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
         if isinstance(error, DeitftError):
             record.errors.append(error.record())
+        else:
+            error.run_folder = run.path  # type: ignore[attr-defined]  # where the traceback is kept
         record.ended = now()
         with contextlib.suppress(OSError):
             record.write(run.path)
