@@ -103,8 +103,9 @@ def save_bundle(
     """Write a bundle, whole or not at all; one that stands there already is replaced.
 
     ``classifier`` tells what the function is, ``state`` which weights to hand over (its own, or an average; timm's
-    names). ``starting_weights`` says where they began ("kind", "tag", "license", "source"); ``data`` holds the
-    fingerprint and counts; ``metrics`` and ``training`` are evidence as plain data; ``card`` is the README.
+    names). ``starting_weights`` says what they began with ("kind", "architecture", "tag", "sha256", "license");
+    where that lay on this machine ("path") is left out. ``data`` holds the fingerprint and counts; ``metrics``
+    and ``training`` are evidence as plain data; ``card`` is the README.
 
     Raises:
         DataError: a weight is not finite (id N1), or a value is not one that ``load_bundle`` takes (id S6).
@@ -121,7 +122,7 @@ def save_bundle(
         "preprocessing": preprocessing.record(),
         "temperature": temperature,
         "sha256": sha256_bytes(weights),
-        "starting_weights": dict(starting_weights),
+        "starting_weights": {name: value for name, value in starting_weights.items() if name != "path"},
         "data": dict(data),
         "metrics": dict(metrics),
         "training": dict(training),

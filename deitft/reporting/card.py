@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,24 +15,40 @@ CLASSES_SHOWN = 100
 """Rows of the class table at most: a card is read by people."""
 
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&quot;", "'": "&#39;"}
-_MARKUP = frozenset("\\`*_{}[]()#+-.!|~:@=$^/%,;?")
+_MARKUP = frozenset("\\`*_[]|~$:@")
+_AT_START = re.compile(r"[-+=#]|\d+(?=[.)])")
+_LINK_START = re.compile(r"(?<=www)\.", re.IGNORECASE)
 
 
 def escaped(text: str) -> str:
     """Text that Markdown and HTML show as it is: no markup, no link, no line break (fault S5)."""
+    shown = visible(str(text)).strip()
+    dots = {match.start() for match in _LINK_START.finditer(shown)}
+    start = _AT_START.match(shown)
+    if start:  # what would begin a list, a heading or an underline: the mark itself, or the dot after a number
+        dots.add(start.end() if shown[0].isdigit() else 0)
     return "".join(
-        _ENTITIES.get(char, f"\\{char}" if char in _MARKUP else char) for char in visible(str(text)).strip()
+        _ENTITIES.get(char, f"\\{char}" if char in _MARKUP or index in dots else char)
+        for index, char in enumerate(shown)
     )
+
+
+def code(text: str) -> str:
+    """A code span that shows the text as it is. Not for tables: a bar would end the cell."""
+    shown = visible(str(text)).strip()
+    fence = "`" * (_longest_fence(shown) + 1)
+    space = " " if shown[:1] == "`" or shown[-1:] == "`" or not shown else ""
+    return f"{fence}{space}{shown}{space}{fence}"
+
+
+def _longest_fence(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)
 
 
 def code_block(text: str, language: str = "") -> str:
     """A fenced block whose fence is longer than any run of backticks in it."""
     lines = [visible(line) for line in text.split("\n")]
-    longest = run = 0
-    for char in text:
-        run = run + 1 if char == "`" else 0
-        longest = max(longest, run)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * max(3, _longest_fence(text) + 1)
     return "\n".join([fence + language, *lines, fence])
 
 
@@ -42,7 +59,7 @@ class CardFacts:
     ``photos`` counts the splits {"train", "val", "test"}, ``train_counts`` the train photos a class. ``metrics``
     is ``Metrics.record()`` of the photos named by ``claim_split``, {} where nothing was measured. ``probe_top1``
     is the same photos' score of a logistic regression on the frozen features. ``weights`` says what training
-    started from: "kind", "tag", "license", "source"… ``command`` is the command line, word by word.
+    started from: "kind", "architecture", "tag", "sha256", "license". ``command`` is the command line, in words.
     """
 
     title: str
@@ -103,9 +120,9 @@ def _front_matter(facts: CardFacts) -> str:
 
 
 def _summary(facts: CardFacts) -> str:
-    name = f"{facts.short_name} ({facts.model})" if facts.short_name else facts.model
+    name = f"{escaped(facts.short_name)} ({code(facts.model)})" if facts.short_name else code(facts.model)
     size = facts.preprocessing.get("size")
-    text = f"An image classifier of {len(facts.classes)} classes: {escaped(name)} at {size} x {size} pixels"
+    text = f"An image classifier of {len(facts.classes)} classes: {name} at {size} x {size} pixels"
     if facts.parameters:
         text += f", {facts.parameters / 1e6:.1f} M parameters"
     if facts.two_heads:
@@ -137,7 +154,11 @@ def _scores(facts: CardFacts) -> str:
             rows.append(f"| {title} | {_number(value, share)} | {_interval(intervals.get(name), share)} |")
     if facts.probe_top1 is not None:
         rows.append(f"| Logistic regression on frozen features, top-1 | {_number(facts.probe_top1, True)} | |")
-    text = f"Measured on {metrics.get('n', 0):,} {escaped(facts.claim_split)} photos that chose nothing.\n\n"
+    text = f"Measured on {metrics.get('n', 0):,} {escaped(facts.claim_split)} photos"
+    if facts.claim_split == "val":
+        text += ", which also chose the weights and the temperature: **these figures flatter the model**.\n\n"
+    else:
+        text += " that chose nothing.\n\n"
     text += "\n".join(rows)
     heads = metrics.get("heads") or {}
     if heads:
@@ -213,12 +234,12 @@ def _training(facts: CardFacts) -> str:
     if facts.recipe:
         lines.insert(0, f"- recipe: {escaped(facts.recipe)}")
     if facts.data_fingerprint:
-        lines.append(f"- data fingerprint: `{escaped(facts.data_fingerprint)}`")
+        lines.append(f"- data fingerprint: {code(facts.data_fingerprint)}")
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items() if version)
     if versions:
         lines.append(f"- with {escaped(versions)}")
     if facts.created:
-        lines.append(f"- made {escaped(facts.created)}")
+        lines.append(f"- made {code(facts.created)}")
     command = code_block(shlex.join(facts.command), "console") if facts.command else ""
     return "\n\n".join(part for part in (command, "\n".join(lines)) if part)
 
@@ -234,15 +255,19 @@ def _limits(facts: CardFacts) -> str:
 
 
 def _licence(facts: CardFacts) -> str:
-    licence, tag = facts.weights.get("license"), facts.weights.get("tag")
-    source = facts.weights.get("source") or facts.weights.get("kind")
-    if facts.weights.get("kind") == "none":
+    weights = facts.weights
+    if weights.get("kind") == "none":
         return "The weights were trained from a random start: they carry no licence of others."
-    started = f"Training started from weights of others{f' ({escaped(str(tag))})' if tag else ''}"
-    started += f", source: {escaped(str(source))}." if source else "."
+    name = ".".join(str(weights[part]) for part in ("architecture", "tag") if weights.get(part))
+    text = "Training started from weights of others"
+    if name:
+        text += f", {code(name)}"
+    if weights.get("sha256"):
+        text += f" (sha256 {code(weights['sha256'])})"
+    licence = weights.get("license")
     terms = (
         f"Their licence is {escaped(str(licence))}."
         if licence
         else "Their licence is not known: ask their source."
     )
-    return f"{started} {terms} The photos' rights are a matter of their own."
+    return f"{text}. {terms} The photos' rights are a matter of their own."

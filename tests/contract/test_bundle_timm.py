@@ -40,7 +40,7 @@ def made(folder: Path, classifier: Classifier, *, pre: Preprocessing | None = No
         "classes": [*NAMES, *(f"class {index}" for index in range(count))][:count],
         "preprocessing": pre or Preprocessing(size=classifier.image_size),
         "temperature": 1.25,
-        "starting_weights": {"kind": "hub", "tag": "fb_in1k", "license": "apache-2.0", "source": "timm"},
+        "starting_weights": {"kind": "hub", "tag": "fb_in1k", "license": "apache-2.0", "path": "/home/somebody/x"},
         "data": {"fingerprint": "f" * 64, "photos": {"train": 10, "val": 2, "test": 2}},
         "metrics": {"top1": 0.875, "nothing": float("nan")},
         "training": {"recipe": "finetune", "which": "ema"},
@@ -130,6 +130,7 @@ def test_what_was_said_is_what_is_read(classifier: Classifier, tmp_path: Path) -
     assert bundle.temperature == 1.25
     assert bundle.model_name == "test_vit.r160_in1k"
     assert bundle.manifest.starting_weights["license"] == "apache-2.0"
+    assert "somebody" not in "".join(path.read_text() for path in (tmp_path / "best").glob("*.json"))
     assert bundle.manifest.metrics == {"top1": 0.875, "nothing": None}
     assert bundle.manifest.data["fingerprint"] == "f" * 64
     assert bundle.manifest.versions["timm"] == timm.__version__
