@@ -1,0 +1,118 @@
+"""PhotoSet: which photos a stream reads, and how one is read so that a fault is never hidden.
+
+A photo that cannot be read, or that is not what it was when the run began, is an error that names it
+(fault D16). No other photo ever takes its place.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from deitft.data.catalog import Catalog, shown
+from deitft.data.decode import read_limited
+from deitft.errors import DataError, DeitftError, StorageError
+
+RETRIES = 3
+"""How often one photo is read again after an error that may pass (a disk or a network that stumbled)."""
+RETRY_SECONDS = (0.05, 0.2, 0.8)
+_PASSING = frozenset({errno.EIO, errno.EAGAIN, errno.ETIMEDOUT, errno.ESTALE, errno.EINTR})
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A photo that was there when the run began and cannot be had now.
+
+    ``detail`` is the system's reason, or what the content's hash was and is.
+    """
+
+    path: str
+    kind: Literal["gone", "unreadable", "changed"]
+    detail: str
+
+    def error(self, *, during: str, place: str, hint: str) -> DeitftError:
+        """The error of fault D16; ``during`` is "training", ``place`` "epoch 2, step 310"."""
+        name, inside = shown(self.path), f" ({place})" if place else ""
+        if self.kind == "changed":
+            inside = f" ({place}; {self.detail})" if place else f" ({self.detail})"
+            what = f"{name} changed since the run began{inside}"
+            return DataError(what, hint, id="D16", files=(self.path,))
+        if self.kind == "gone":
+            what = f"{name} disappeared during {during}{inside}"
+        else:
+            what = f"{name} cannot be read any more ({self.detail}) during {during}{inside}"
+        return StorageError(what, hint, id="D16", files=(self.path,))
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of one photo, and how often reading had to be tried again."""
+
+    data: bytes
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoSet:
+    """Photos in a fixed order. A sample's number is its position here.
+
+    ``paths`` are relative to ``root``; ``labels`` are class numbers, -1 for unknown; ``digests`` are SHA-256
+    of the content, 32 bytes each: where given, what is read later must still match.
+    """
+
+    root: Path
+    paths: Sequence[str]
+    labels: npt.NDArray[np.int64]
+    digests: Sequence[bytes] | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, index: int) -> Content | Lost:
+        """The whole content of one photo, compared with its digest where there is one.
+
+        Raises:
+            BadPhotoError: it has more bytes than a photo (id D4).
+        """
+        path = self.root / self.paths[index]
+        for attempt in range(RETRIES + 1):
+            try:
+                with path.open("rb") as file:
+                    data = read_limited(file)
+                break
+            except OSError as error:
+                if error.errno not in _PASSING or attempt == RETRIES:
+                    return self._lost(index, error)
+                time.sleep(RETRY_SECONDS[attempt])
+        if self.digests is not None:
+            was, now = self.digests[index], hashlib.sha256(data).digest()
+            if was != now:
+                detail = f"sha256 was {was.hex()[:12]}…, is {now.hex()[:12]}…"
+                return Lost(self.paths[index], "changed", detail)
+        return Content(data, attempt)
+
+    def _lost(self, index: int, error: OSError) -> Lost:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return Lost(self.paths[index], "gone", "no such file")
+        return Lost(self.paths[index], "unreadable", (error.strerror or type(error).__name__).lower())
+
+
+def photo_set(catalog: Catalog, indices: npt.NDArray[np.int64] | Sequence[int]) -> PhotoSet:
+    """The photos of these catalog rows, in this order. Digests come along where the catalog has all of them."""
+    chosen = [int(index) for index in indices]
+    digests = [bytes(catalog.digests[index]) for index in chosen]
+    known = bool(digests) and all(digests)  # empty before the photos were inspected
+    return PhotoSet(
+        root=catalog.root,
+        paths=[catalog.paths[index] for index in chosen],
+        labels=np.asarray([catalog.labels[index] for index in chosen], dtype=np.int64),
+        digests=digests if known else None,
+    )
