@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,7 +87,9 @@ def _rename(classifier: Classifier, state: State, changes: Changes) -> None:
     if convert is None or not (strange or reshaped):
         return
     try:
-        converted = convert(dict(state), classifier.net)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # timm's and torch's remarks on speed
+            converted = convert(dict(state), classifier.net)
     except (RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise DataError(
             f"the weights do not fit {classifier.timm_name}: {' '.join(str(error).split())[:200]}",

@@ -94,7 +94,7 @@ def install(net: nn.Module, size: int) -> tuple[KeyedDropPath, ...]:
     """
     made: dict[int, KeyedDropPath] = {}
     for parent in list(net.modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent._modules.items()):  # named_children() shows a shared layer only once
             if isinstance(child, DropPath):
                 ours = made.setdefault(id(child), KeyedDropPath(float(child.drop_prob)))
                 setattr(parent, name, ours)

@@ -9,11 +9,13 @@ default.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import pickle
-import re
+import pickletools
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +29,7 @@ from deitft.errors import DataError, MissingInputError
 HEADER_LIMIT = 16 * 1024 * 1024
 """Bytes of a safetensors header at most; DeiT-B's has 20 thousand."""
 TENSOR_LIMIT = 20_000
+PICKLE_LIMIT = 16 * 1024 * 1024
 NAME_LIMIT = 512
 
 _DTYPES = {
@@ -60,12 +63,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise MissingInputError(f"there is no weights file {path}", "check the path", id="WEIGHTS")
-    with path.open("rb") as file:
-        start = file.read(4)
-    pickled = path.suffix in _PICKLED or start[:2] == b"PK" or start[:1] == b"\x80" or _is_tar(path)
-    state = _read_pickled(path) if pickled else _read_safetensors(path)
+    state = _read_pickled(path) if _is_pickled(path) else _read_safetensors(path)
     _check_values(path, state)
     return state
+
+
+def _is_pickled(path: Path) -> bool:
+    """True for torch's own formats. A header's length may begin as a pickle or a zip does, so look past it."""
+    with path.open("rb") as file:
+        start = file.read(262)
+    if len(start) > 8 and struct.unpack("<Q", start[:8])[0] <= HEADER_LIMIT and start[8:9] == b"{":
+        return False
+    return path.suffix in _PICKLED or start[:2] == b"PK" or start[:1] == b"\x80" or start[257:] == b"ustar"
 
 
 def _fault(path: Path, what: str) -> DataError:
@@ -166,22 +175,18 @@ def _read_tensor(file: BinaryIO, name: str, dtype: torch.dtype, shape: tuple[int
 # .pth
 
 
-def _is_tar(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(257)
-        return file.read(5) == b"ustar"
-
-
 def _read_pickled(path: Path) -> dict[str, Tensor]:
     _check_zip(path)
+    # A file and not its path: torch hands paths that end in .safetensors to another reader. Namespace: DeiT's own
+    # checkpoints hold their arguments.
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # DeiT's own checkpoints hold their arguments
-            value = torch.load(path, map_location="cpu", weights_only=True)
+        allowed = torch.serialization.safe_globals([argparse.Namespace])
+        with path.open("rb") as file, allowed, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise _code_error(path, str(error)) from error
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError, AttributeError, TypeError, IndexError) as error:
-        if re.search(r"TorchScript|legacy \.?tar|weights_only", str(error)):
-            raise _code_error(path, str(error)) from error
+        raise _code_error(path, _first_code(path)) from error
+    except Exception as error:  # damage shows in many ways, all of them mean the same
         raise _fault(path, f"not a weights file that can be read ({type(error).__name__})") from error
     return _unwrap(path, value)
 
@@ -195,17 +200,45 @@ def _check_zip(path: Path) -> None:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise _fault(path, f"a damaged zip archive ({error})") from error
+    if any("/code/" in member.filename for member in members):
+        raise _code_error(path, "TorchScript")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise _fault(path, "a compressed archive, not a weights file")
     if not any(member.filename.endswith("/data.pkl") for member in members):
         raise _fault(path, "a zip archive without weights in it")
 
 
-def _code_error(path: Path, message: str) -> DataError:
-    """S1, with the name of what would have been called where torch tells it."""
-    found = re.search(r"GLOBAL\s+([\w.]+)", message) or re.search(r"(TorchScript|tar) ", message)
-    named = f" ({found.group(1)})" if found else ""
-    return DataError(f"{path} contains program code{named}, not only weights", _SAFE, id="S1", files=[str(path)])
+def _code_error(path: Path, name: str) -> DataError:
+    named = f" ({name})" if name else ""
+    what = f"{path} contains program code{named}, not only weights"
+    return DataError(what, _SAFE, id="S1", files=[str(path)])
+
+
+def _first_code(path: Path) -> str:
+    """The first function a pickle would call and weights do not need. Read, not run; empty where it is unclear."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            member = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            data = io.BytesIO(archive.read(member)[:PICKLE_LIMIT])
+    else:
+        with path.open("rb") as file:
+            data = io.BytesIO(file.read(PICKLE_LIMIT))
+    texts: list[str] = []
+    try:
+        while data.tell() < len(data.getbuffer()):  # the old format holds several pickles, one after another
+            for opcode, argument, _ in pickletools.genops(data):
+                name = ""
+                if isinstance(argument, str) and opcode.name != "GLOBAL":
+                    texts.append(argument)
+                elif opcode.name == "GLOBAL":
+                    name = str(argument).replace(" ", ".")
+                elif opcode.name == "STACK_GLOBAL":
+                    name = ".".join(texts[-2:])
+                if name and name.partition(".")[0] not in ("torch", "collections", "argparse", "_codecs"):
+                    return name if name.isprintable() and len(name) < 100 else ""
+    except ValueError:  # not a pickle from here on
+        pass
+    return ""
 
 
 def _unwrap(path: Path, value: object) -> dict[str, Tensor]:

@@ -137,18 +137,9 @@ def _head_order(source: WeightSource, classes: Sequence[str] | None) -> tuple[st
 def _check(classifier: Classifier, source: WeightSource, state: State, changes: Changes) -> None:
     """Every tensor is there, expected, of its shape and kind of number; only heads may be at their start."""
     own: Mapping[str, Tensor] = classifier.net.state_dict()
-    free = tuple(f"{head}." for head in classifier.head_names if head in changes.started)
-    missing = [
-        name
-        for name in own
-        if name not in state and not name.startswith(free) and "num_batches_tracked" not in name
-    ]
-    unexpected = [name for name in state if name not in own]
-    if missing or unexpected:
-        parts = [f"{len(missing)} tensors are missing ({_first(missing)})"] if missing else []
-        parts += [f"{len(unexpected)} are unknown ({_first(unexpected)})"] if unexpected else []
-        raise _misfit(classifier, source, ", ".join(parts))
     for name, tensor in state.items():
+        if name not in own:
+            continue
         if tensor.shape != own[name].shape:
             there, here = (
                 " x ".join(map(str, shape)) or "one number" for shape in (tensor.shape, own[name].shape)
@@ -161,6 +152,17 @@ def _check(classifier: Classifier, source: WeightSource, state: State, changes: 
                 id="S6",
                 files=[str(source.path)],
             )
+    free = tuple(f"{head}." for head in classifier.head_names if head in changes.started)
+    missing = [
+        name
+        for name in own
+        if name not in state and not name.startswith(free) and "num_batches_tracked" not in name
+    ]
+    unexpected = [name for name in state if name not in own]
+    if missing or unexpected:
+        parts = [f"{len(missing)} tensors are missing ({_first(missing)})"] if missing else []
+        parts += [f"{len(unexpected)} are unknown ({_first(unexpected)})"] if unexpected else []
+        raise _misfit(classifier, source, ", ".join(parts))
 
 
 def _first(names: Sequence[str]) -> str:
