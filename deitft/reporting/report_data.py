@@ -1,0 +1,248 @@
+"""What a report shows, as plain data: numbers, names, arrays. The caller fills it, ``html.py`` lays it out.
+
+Everything but the first block may be missing; its part of the page is then left out, or says why. Classes
+are named by their index into ``classes``. Photos come in as decoded RGB arrays: this room opens none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from deitft.errors import Notice
+from deitft.evaluation.calibration import ReliabilityBin
+
+Pixels = npt.NDArray[np.uint8]
+"""An upright RGB photo, [H, W, 3]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A score with its 95 % interval. ``value`` None is "n/a", and ``reason`` says why."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRow:
+    """One class on the claim split: ``n`` photos carry its label, ``predicted`` were called so."""
+
+    n: int
+    predicted: int
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadRow:
+    """One way to read the model's heads: "class head", "distillation head", "both", "softmax sum"."""
+
+    name: str
+    top1: Estimate
+    top5: Estimate | None = None
+    loss: float | None = None
+    calibration_error: float | None = None
+    served: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoCase:
+    """A photo and what the model said of it.
+
+    ``label`` and ``predicted`` are class indices (-1: no label); ``probability`` is the predicted class's,
+    ``label_probability`` the label's; ``image`` is None where the photo could not be read again.
+    """
+
+    path: str
+    image: Pixels | None
+    label: int
+    predicted: int
+    probability: float
+    label_probability: float | None = None
+    split: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfusedPair:
+    """``count`` of the ``n`` photos labelled ``label`` were called ``predicted``; some of them as photos."""
+
+    label: int
+    predicted: int
+    count: int
+    n: int
+    photos: Sequence[PhotoCase] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRow:
+    """One validation point; None where nothing was measured. Scores are shares in 0..1."""
+
+    step: int
+    epoch: float
+    train_loss: float | None = None
+    val_loss: float | None = None
+    lr: float | None = None
+    val_score: float | None = None
+    val_score_ema: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The run over time, and the point that was kept. With the ``score_name`` "loss" less is better."""
+
+    rows: Sequence[EpochRow]
+    best_step: int | None = None
+    best_which: Literal["raw", "ema"] = "raw"
+    score_name: str = "top-1"
+
+    @property
+    def score_is_share(self) -> bool:
+        """True where the score is a share of photos, shown in percent; False for a loss in nats."""
+        return self.score_name != "loss"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reliability:
+    """Confidence against accuracy: the calibration error, the bins it is made of, the loss in nats a photo."""
+
+    error: Estimate
+    bins: Sequence[ReliabilityBin]
+    loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Before and after the temperature; ``after`` None with a ``reason`` where none could be fitted."""
+
+    before: Reliability
+    after: Reliability | None = None
+    temperature: float | None = None
+    fitted_on: str = "val"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewSample:
+    """A photo and some of the views that training saw of it."""
+
+    path: str
+    views: Sequence[Pixels]
+    original: Pixels | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionSample:
+    """A photo as the model sees it and the attention of each token over it, ``maps`` [T, h, w]."""
+
+    path: str
+    image: Pixels
+    maps: npt.NDArray[np.floating[Any]]
+    label: int = -1
+    predicted: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitTable:
+    """Photos of each class in each split ([C] each), how the split came about, what was left out by name."""
+
+    counts: Mapping[str, Sequence[int]]
+    note: str = ""
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsReport:
+    """Where the starting weights come from and what was taken of them."""
+
+    facts: Sequence[tuple[str, str]] = ()
+    taken: int = 0
+    converted: Sequence[str] = ()
+    dropped: Sequence[str] = ()
+    started: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportData:
+    """One run, or one evaluation, for one page.
+
+    ``claim_split`` names the photos that the figures are measured on, ``select_split`` those that chose the
+    model and the temperature. ``confusion`` is [C, C], rows are labels, in photos. ``plan`` is
+    ``Plan.record()``, ``environment`` that of ``core.records``. ``banners`` are sentences that must be read
+    before any figure (a leak that was allowed, say); ``more_scores`` are (name, meaning, estimate). ``findings``
+    None is "nobody looked". With the verb "evaluate" the page does not say how the model came about.
+    """
+
+    # what ran
+    title: str
+    classes: Sequence[str]
+    n: int
+    top1: Estimate
+    confusion: npt.NDArray[np.integer[Any]]
+    verb: str = "finetune"
+    model: str = ""
+    recipe: str = ""
+    data_name: str = ""
+    data_fingerprint: str = ""
+    seed: int | None = None
+    command: Sequence[str] = ()
+    made: str = ""
+    claim_split: str = "test"
+    select_split: str = "val"
+    banners: Sequence[str] = ()
+    # how good
+    majority: Estimate | None = None
+    majority_class: int | None = None
+    probe: Estimate | None = None
+    probe_note: str = ""
+    top5: Estimate | None = None
+    macro_f1: Estimate | None = None
+    balanced_accuracy: Estimate | None = None
+    more_scores: Sequence[tuple[str, str, Estimate]] = ()
+    loss: float | None = None
+    per_class: Sequence[ClassRow] = ()
+    heads: Sequence[HeadRow] = ()
+    head_agreement: float | None = None
+    calibration: Calibration | None = None
+    history: History | None = None
+    # photos
+    pairs: Sequence[ConfusedPair] = ()
+    mistakes: Sequence[PhotoCase] = ()
+    label_errors: Sequence[PhotoCase] = ()
+    views: Sequence[ViewSample] = ()
+    attention: Sequence[AttentionSample] = ()
+    attention_tokens: Sequence[str] = ("class token", "distillation token")
+    # where it comes from
+    findings: Sequence[Notice] | None = None
+    splits: SplitTable | None = None
+    weights: WeightsReport | None = None
+    plan: Mapping[str, Any] | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    costs: Sequence[tuple[str, str]] = ()
+    allowed_changes: Sequence[str] = ()
+    limits: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.classes)
+        if self.confusion.shape != (count, count):
+            raise ValueError(f"confusion is {self.confusion.shape}, want {(count, count)}")
+        if self.per_class and len(self.per_class) != count:
+            raise ValueError(f"per_class has {len(self.per_class)} rows, want {count}")
+
+    @property
+    def mistake_count(self) -> int:
+        """Photos of the claim split that were called by another name."""
+        return int(self.confusion.sum() - np.trace(self.confusion))
+
+    @property
+    def class_sizes(self) -> npt.NDArray[np.int64]:
+        """Photos a class on the claim split, [C]."""
+        return np.asarray(self.confusion.sum(axis=1), dtype=np.int64)
