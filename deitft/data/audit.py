@@ -267,7 +267,7 @@ def _leaks(catalog: Catalog, contents: npt.NDArray[np.int64], allowed: bool) -> 
 
 
 _NOTED: tuple[tuple[PhotoNote, str, Severity, str, str], ...] = (
-    (PhotoNote.NO_END_MARKER, "D2", "warning", "{JPEG} {lack} their end marker, read anyway", ""),
+    (PhotoNote.NO_END_MARKER, "D2", "warning", "{JPEG} {lack} {their} end marker, read anyway", ""),
     (PhotoNote.DAMAGED, "D2", "warning", "the decoder reported damage in {photo}, first: {first}", "look at them"),
     (PhotoNote.WRONG_EXTENSION, "D3", "info", "{file} {have} an extension that does not match", ""),
     (PhotoNote.BAD_EXIF, "D5", "warning", "{photo} {have} unreadable EXIF, used as stored", ""),
@@ -294,18 +294,27 @@ def _noted(catalog: Catalog, good: npt.NDArray[np.bool_]) -> list[Finding]:
     long, short = np.maximum(catalog.widths, catalog.heights), np.minimum(catalog.widths, catalog.heights)
     rows = np.flatnonzero(good & (short > 0) & (long > MAX_ASPECT * short)).tolist()
     if rows:
-        text = f"{{photo}} {{are}} longer than {MAX_ASPECT} : 1, their middle is used, first: {{first}}"
+        text = f"{{photo}} {{are}} longer than {MAX_ASPECT} : 1, {{their}} middle is used, first: {{first}}"
         found.append(_about(catalog, rows, "D10", "warning", text, ""))
     return found
+
+
+_ONE = {
+    "have": "has",
+    "are": "is",
+    "lack": "lacks",
+    "their": "its",
+    "are animations": "is an animation",
+    "are copies of others": "is a copy of another",
+}
+"""Words of a sentence about many photos, and what they become for one."""
 
 
 def _about(catalog: Catalog, rows: Sequence[int], id: str, severity: Severity, text: str, hint: str) -> Finding:
     count = len(rows)
     words = {word: counted(count, word) for word in ("photo", "file", "JPEG")}
     words |= {"first": shown(catalog.paths[rows[0]])}
-    words |= (
-        {"have": "has", "are": "is", "lack": "lacks"} if count == 1 else {w: w for w in ("have", "are", "lack")}
-    )
+    words |= _ONE if count == 1 else {many: many for many in _ONE}
     paths = tuple(catalog.paths[row] for row in rows)
     return Finding(id=id, severity=severity, text=text.format(**words), hint=hint, paths=paths)
 
@@ -343,7 +352,7 @@ def _class_findings(catalog: Catalog, good: npt.NDArray[np.bool_]) -> list[Findi
 def _copies(catalog: Catalog, contents: npt.NDArray[np.int64]) -> list[Finding]:
     """Photos of the same bytes that do no harm: one label, one side."""
     rows = np.flatnonzero(contents >= 0)
-    _, first = np.unique(contents[rows], return_index=True)
+    _, first = np.unique(contents[rows] * 4 + catalog.given[rows], return_index=True)
     extra = np.delete(rows, first).tolist()
     if not extra:
         return []

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +34,7 @@ from PIL import (
 from deitft.data import formats
 from deitft.data.catalog import shown
 from deitft.data.colour import NoKnownRangeError, PhotoNote, to_rgb
+from deitft.data.quiet import silenced
 from deitft.errors import DataError
 
 MAX_PIXELS = 100_000_000
@@ -165,18 +164,25 @@ def examine(data: bytes) -> Examined:
     """
     with _errors_named(data):
         photo = _open(data)
-        # Beyond the first frame nothing is used, but a person should know that there was more.
-        moving = bool(getattr(photo.image, "is_animated", False))
         width, height = photo.image.size
         notes = _load(photo, data, MIN_SIDE)
         _, colour_notes = to_rgb(photo.image, WHITE, bits=photo.bits)
         orientation, readable = _orientation(photo)
+        moving = _has_more_frames(photo.image)
     if orientation >= 5:
         width, height = height, width
     notes |= colour_notes
     notes |= PhotoNote.ANIMATED if moving else PhotoNote(0)
     notes |= PhotoNote(0) if readable else PhotoNote.BAD_EXIF
     return Examined(photo.format, width, height, notes)
+
+
+def _has_more_frames(image: ImageFile.ImageFile) -> bool:
+    """Beyond the first frame nothing is used, but a person should know that there is more, damaged or not."""
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # noqa: BLE001 - a decoder raises anything when its input is damaged
+        return True
 
 
 @dataclass(slots=True)
@@ -342,7 +348,7 @@ def _bounded(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _errors_named(data: bytes) -> Iterator[None]:
     """Whatever a decoder raises on hostile bytes becomes a ``BadPhotoError``; its warnings stay inside."""
     try:
-        with contextlib.nullcontext() if data[:3] == b"\xff\xd8\xff" else _quiet():
+        with silenced(formats.sniff(data)):
             yield
     except BadPhotoError:
         raise
@@ -363,32 +369,3 @@ def _named(data: bytes, error: Exception) -> BadPhotoError:
     if kind == "TIFF" and "unknown pixel mode" in text:
         return _bad("D6", "has a kind of pixels that is not supported")
     return _bad("D2", f"damaged {kind}: {shown(text)[:80]}" if text else f"damaged {kind}")
-
-
-class _Quiet:
-    """Python's warnings, silenced while at least one thread decodes; put back by the last one to leave."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.inside = 0
-        self.guard: warnings.catch_warnings[None] | None = None
-
-    @contextlib.contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self.lock:
-            self.inside += 1
-            if self.inside == 1:
-                self.guard = warnings.catch_warnings()
-                self.guard.__enter__()
-                warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.inside -= 1
-                if self.inside == 0 and self.guard is not None:
-                    self.guard.__exit__(None, None, None)
-                    self.guard = None
-
-
-_quiet = _Quiet()

@@ -90,7 +90,7 @@ def cache_file(cache_dir: Path, root: Path) -> Path:
 def load(file: Path) -> PhotoFacts | None:
     """What a cache file knows, or None where it cannot be used."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
             if bytes(stored["version"]) != _version():
                 return None
             paths = bytes(stored["paths"]).decode().split("\0")

@@ -2,8 +2,8 @@
 
 Two layouts. *Class folders* directly below the root; photos at any depth below a class belong to it.
 *Split folders* (train, val, test in any usual spelling) with class folders inside: where a folder train holds
-folders and no photos, and every other folder is a split's. A root with split folders and another folder
-beside them is refused rather than guessed at, and so is one with val and test but no train.
+more folders than photos of its own, and every other folder is a split's. A root with split folders and another
+folder beside them is refused rather than guessed at, and so is one with val and test but no train.
 The order of photos and classes is that of their names' code points (NFC): the same on every machine.
 """
 
@@ -134,11 +134,11 @@ def _class_folders(walker: Walker, asked: str, *, need_train: bool) -> list[Clas
     """The class folders of the layout that this root has; what lies beside them is noted as ignored."""
     names = walker.folders()
     sides = {name: SPLIT_SPELLINGS.get(name.strip().lower()) for name in names}
-    # A folder of such a name that holds photos itself is a class: vehicles may be called "train".
+    # A folder of such a name that holds mainly photos is a class: vehicles may be called "train".
     splits = {
         name: side
         for name, side in sides.items()
-        if side is not None and walker.folders(name) and not walker.has_photos(name)
+        if side is not None and len(walker.folders(name)) > walker.count_photos(name)
     }
     walker.note_loose("", OUTSIDE)
     if not _is_split_layout(splits, names, asked, need_train=need_train):

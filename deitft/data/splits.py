@@ -113,9 +113,9 @@ def _units(
     # A photo that could not be read has no content: it stands for itself, by its path.
     alone = np.flatnonzero(contents < 0)
     contents[alone] = contents.max(initial=-1) + 1 + np.arange(len(alone))
-    numbers, first = np.unique(contents, return_index=True)
-    values = np.zeros(len(numbers), np.uint64)
-    for number, row in zip(numbers.tolist(), first.tolist(), strict=True):
+    _, first, contents = np.unique(contents, return_index=True, return_inverse=True)
+    values = np.zeros(len(first), np.uint64)
+    for number, row in enumerate(first.tolist()):
         data = catalog.digests[row] or b"path\0" + normal(catalog.paths[row]).encode()
         values[number] = int.from_bytes(blake2b(data, digest_size=8, key=salt).digest(), "little")
     if groups is None or not any(groups):

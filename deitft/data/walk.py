@@ -69,12 +69,16 @@ class Walker:
                 names.append(entry.name)
         return sorted(names)
 
-    def has_photos(self, below: str) -> bool:
-        """True where a photo lies directly in this folder, by its extension."""
-        return any(_has_photo_extension(entry.name) for entry in self._entries(below))
+    def count_photos(self, below: str) -> int:
+        """How many photos lie directly in a folder, by their extension."""
+        return sum(_has_photo_extension(entry.name) for entry in self._entries(below))
 
     def note_loose(self, below: str, photo_kind: str) -> None:
-        """Note as ignored what lies directly in a folder that should hold only folders of photos."""
+        """Note as ignored what lies directly in a folder that should hold only folders of photos.
+
+        A link back to it leads nowhere new.
+        """
+        self._seen.add(self._identity(below))
         for entry in self._entries(below):
             path = _join(below, entry.name)
             if _is_folder(entry):
@@ -112,8 +116,7 @@ class Walker:
 
     def _read_folder(self, folder: str) -> list[str]:
         """Add a folder's photos; the folders in it are returned."""
-        status = os.stat(self._path(folder))  # noqa: PTH116 - strings: there may be a million paths
-        identity = (status.st_dev, status.st_ino)
+        identity = self._identity(folder)
         if identity in self._seen:
             self.met_twice.append(folder)
             return []
@@ -130,6 +133,10 @@ class Walker:
             else:
                 inside.append(path)
         return inside
+
+    def _identity(self, folder: str) -> tuple[int, int]:
+        status = os.stat(self._path(folder))  # noqa: PTH116 - strings: there may be a million paths
+        return status.st_dev, status.st_ino
 
     def _add_link(self, entry: os.DirEntry[str], path: str) -> None:
         try:
