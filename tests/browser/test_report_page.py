@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.test_S5 import HOSTILE
-from unit.report_sample import bare, named, sample
+from faults.test_S5 import HOSTILE, named
+from unit.report_sample import bare, sample
 
 from deitft.reporting.html import write_report
 from deitft.reporting.report_data import ReportData

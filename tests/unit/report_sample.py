@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -336,51 +335,6 @@ def bare(classes: Sequence[str] = ("cat", "dog"), counts: Sequence[int] = (20, 2
         n=n,
         top1=estimate(n, n),
         confusion=np.diag(counts).astype(np.int64),
-    )
-
-
-def named(data: ReportData, names: Sequence[str]) -> ReportData:
-    """The same report with every text that comes from outside taken from ``names``, classes in their order."""
-    word = iter(range(10**9))
-
-    def text(_: str = "") -> str:
-        return names[next(word) % len(names)]
-
-    def case(photo: PhotoCase) -> PhotoCase:
-        return dataclasses.replace(photo, path=text(), split=text())
-
-    return dataclasses.replace(
-        data,
-        classes=tuple(names[index % len(names)] for index in range(len(data.classes))),
-        title=text(),
-        model=text(),
-        data_name=text(),
-        data_fingerprint=text(),
-        command=[text() for _ in data.command],
-        banners=[text()],
-        probe_note=text(),
-        pairs=[dataclasses.replace(pair, photos=[case(photo) for photo in pair.photos]) for pair in data.pairs],
-        mistakes=[case(photo) for photo in data.mistakes],
-        label_errors=[case(photo) for photo in data.label_errors],
-        views=[dataclasses.replace(view, path=text()) for view in data.views],
-        attention=[dataclasses.replace(photo, path=text()) for photo in data.attention],
-        findings=[
-            dataclasses.replace(notice, text=text(), hint=text(), files=tuple(text() for _ in notice.files))
-            for notice in data.findings or ()
-        ],
-        splits=data.splits and dataclasses.replace(data.splits, note=text()),
-        weights=data.weights
-        and dataclasses.replace(
-            data.weights,
-            facts=[(text(), text()) for _ in data.weights.facts],
-            dropped=[text() for _ in data.weights.dropped],
-        ),
-        plan=data.plan and {**data.plan, "model": text(), "asked": {"model.name": text(), "train.batch": text()}},
-        environment={"processor": text(), "versions": {"torch": text()}},
-        costs=[(text(), text())],
-        allowed_changes=[text()],
-        limits=[text()],
-        calibration=data.calibration and dataclasses.replace(data.calibration, reason=text()),
     )
 
 
