@@ -14,6 +14,7 @@ import json
 import math
 import pickle
 import pickletools
+import re
 import struct
 import warnings
 import zipfile
@@ -185,9 +186,12 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")
             value = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise _code_error(path, _first_code(path)) from error
+        name = _first_code(path)
+        if name or re.search(r"GLOBAL \S|Can only (create|build)", str(error)):
+            raise _code_error(path, name) from error
+        raise _fault(path, "not a weights file that can be read") from error
     except Exception as error:  # damage shows in many ways, all of them mean the same
-        raise _fault(path, f"not a weights file that can be read ({type(error).__name__})") from error
+        raise _fault(path, "not a weights file that can be read") from error
     return _unwrap(path, value)
 
 

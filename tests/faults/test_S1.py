@@ -106,6 +106,16 @@ def test_S1_a_the_canary_works(tmp_path: Path, canary: Path, monkeypatch: pytest
     assert canary.exists()
 
 
+@pytest.mark.parametrize("inside", ["torch.hub.load", "collections.ChainMap", "torch.nn.modules.linear.Linear"])
+def test_S1_b_a_name_that_sounds_like_weights(inside: str, tmp_path: Path) -> None:
+    module, _, name = inside.rpartition(".")
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"\x80\x02c" + f"{module}\n{name}\n".encode() + b"X\x01\x00\x00\x00x\x85R.")
+    with pytest.raises(DataError, match="contains program code") as caught:
+        read_state(path)
+    assert caught.value.id == "S1"
+
+
 @pytest.mark.parametrize("forced", [False, True])
 def test_S1_b_other_containers(
     tmp_path: Path, canary: Path, forced: bool, monkeypatch: pytest.MonkeyPatch

@@ -216,6 +216,16 @@ def test_only_names_of_the_registry_are_built(name: str) -> None:
     assert caught.value.id == "MODEL"
 
 
+def test_fused_attention_is_the_same_function() -> None:
+    classifier = tiny(size=64).eval()
+    answers = []
+    for on in (True, False):
+        classifier.set_fused_attention(on)
+        assert all(block.attn.fused_attn == on for block in classifier.net.blocks)
+        answers.append(classifier(images(size=64)).class_logits)
+    torch.testing.assert_close(*answers)
+
+
 def test_a_net_without_layer_groups_or_named_classifier() -> None:
     assert build("pit_b_224.in1k", num_classes=2, device="meta").depth == 1
     net = nn.Linear(1, 1)
