@@ -17,6 +17,7 @@ from ctypes import c_int64
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
@@ -192,6 +193,7 @@ class Crew:
     watch: Watch
     _iterator: Any = field(init=False)
     _processes: list[BaseProcess] = field(init=False)
+    _at_exit: Finalize = field(init=False)
 
     def __post_init__(self) -> None:
         with warnings.catch_warnings(), _undisturbed():
@@ -210,6 +212,8 @@ class Crew:
             )
             self._iterator = iter(loader)
         self._processes = list(self._iterator._workers)
+        # multiprocessing ends what is left at exit with SIGTERM and waits for ever: these workers ignore it
+        self._at_exit = Finalize(self, _kill, args=(self._processes,), exitpriority=10)
 
     def next(self) -> Loaded | None:
         """The next batch; None after the last one."""
@@ -257,7 +261,7 @@ class Crew:
             return StoppedError(what, "run the same command with --resume", id="N5")
         if "timed out" in str(error):
             photos = ", ".join(sorted({self._path(number) for number in range(self.workers)} - {""}))
-            self._kill()
+            _kill(self._processes)
             what = f"the data workers gave nothing for {HUNG_SECONDS:.0f} s (reading {photos or 'nothing'})"
             return StoppedError(what, "check the disk and run the same command with --resume", id="N5")
         return None
@@ -275,13 +279,14 @@ class Crew:
         self.watch.leave.value = 1
         with contextlib.suppress(RuntimeError, OSError):
             self._iterator._shutdown_workers()
-        self._kill()
+        self._at_exit()
 
-    def _kill(self) -> None:
-        for process in self._processes:
-            if process.is_alive():
-                process.kill()
-            process.join()
+
+def _kill(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+        process.join()
 
 
 def _ended(code: int | None) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -187,8 +190,8 @@ class Deadly:
                 os._exit(3)
             if self.ending == "hang":
                 time.sleep(600)
-            if self.ending == "bug":
-                raise ZeroDivisionError("a bug of ours")
+            if self.ending.endswith("Error"):
+                raise getattr(builtins, self.ending)("a bug of ours")
             os.kill(os.getpid(), signal.SIGBUS)
             time.sleep(600)
         return torch.zeros(3, 24, 24, dtype=torch.uint8)
@@ -218,10 +221,53 @@ def test_N5_a_worker_that_dies_or_hangs_is_named_with_its_photo(
     assert time.monotonic() - started < 6
 
 
-def test_a_bug_in_a_worker_stays_a_bug(photos: PhotoSet) -> None:
-    reader = loading.Reader(photos, Deadly("bug"), (255, 255, 255))
-    with pytest.raises(ZeroDivisionError, match="a bug of ours"):
+@pytest.mark.parametrize("kind", ["ZeroDivisionError", "RuntimeError"])
+def test_a_bug_in_a_worker_stays_a_bug(kind: str, photos: PhotoSet) -> None:
+    reader = loading.Reader(photos, Deadly(kind), (255, 255, 255))
+    with pytest.raises(getattr(builtins, kind), match="a bug of ours"):
         list(loading.fetch(reader, [[loading.Request(3, 0, 24)]], workers=1))
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+import psutil
+from stream_sample import train_plan, write_photos
+from deitft.data.stream import TrainStream
+
+stream = TrainStream(train_plan(workers=2), write_photos(Path(sys.argv[1]), 6))
+running = stream.from_step(0, 1000)
+next(running)
+print(*(child.pid for child in psutil.Process().children()), flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("ending", ["its last line", "SIGKILL"])
+def test_no_worker_outlives_a_program_that_did_not_close_its_stream(ending: str, tmp_path: Path) -> None:
+    """Workers ignore SIGTERM, which is what python sends to those left at exit, and then waits for ever."""
+    seconds = "0" if ending == "its last line" else "100"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), seconds]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as program:
+        assert program.stdout is not None
+        workers = [int(word) for word in program.stdout.readline().split()]
+        assert len(workers) == 2
+        if ending == "SIGKILL":
+            program.kill()
+        program.wait(20)
+    deadline = time.monotonic() + 20
+    while any(map(runs, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(runs, workers))
+
+
+def runs(pid: int) -> bool:
+    """False for a process that has ended, also where nobody has asked for its exit status yet."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
