@@ -180,9 +180,12 @@ def read_hub_config(folder: Path) -> dict[str, Any]:
     """``config.json`` of timm's hub layout, checked: ``architecture``, ``pretrained_cfg``, ``classes`` (or None).
 
     Raises:
+        MissingInputError: there is none (id WEIGHTS).
         DataError: not such a file, or values that are not what they should be (id S6).
     """
     path = folder / "config.json"
+    if not path.is_file():
+        raise MissingInputError(f"{folder} holds no config.json", "is it in timm's hub layout?", id="WEIGHTS")
     value = read_json(path, limit=CONFIG_LIMIT)
 
     def fault(what: str) -> DataError:

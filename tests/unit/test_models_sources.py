@@ -120,6 +120,9 @@ def test_places_that_are_not_there(tmp_path: Path) -> None:
     assert (caught.value.id, caught.value.exit_code) == ("WEIGHTS", 66)
     with pytest.raises(MissingInputError, match="no weights folder"):
         find(choice, weights_dir=tmp_path / "nowhere")
+    (tmp_path / "weights" / TWO).mkdir(parents=True)
+    with pytest.raises(MissingInputError, match=r"holds no config\.json"):
+        find(choice, weights_dir=tmp_path / "weights")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no config\.json"):
         find(choice, weights=str(tmp_path / "empty"))
