@@ -22,7 +22,7 @@ from deitft.models.drop_path import DropPathMasks, KeyedDropPath
 from deitft.objectives.supervised import Supervised
 from deitft.recipe.plan_types import AugmentPlan, LossPlan, MixingPlan, OptimPlan, Plan
 from deitft.recipe.preprocessing import Preprocessing
-from deitft.training.checkpoint import Keeper
+from deitft.training.checkpoint import Keeper, newest_good, restore
 from deitft.training.log import RunLog
 from deitft.training.loop import Outcome, fit
 from deitft.training.snapshot import optimizer_tensors
@@ -234,19 +234,52 @@ class Run:
         )
 
 
-class StopAt:
-    """A bar that asks for a stop at a step, as a signal at that moment would."""
+class Bar:
+    """A bar that remembers."""
 
-    def __init__(self, run: Run, step: int, reason: str = "SIGTERM") -> None:
-        self.run, self.step, self.reason, self.lines = run, step, reason, []
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.shown: list[dict[str, Any]] = []
 
     def advance(self, count: int = 1, **shown: float | str) -> None:
-        # The bar moves after step k: the flag is read after the next one.
-        if self.run.state.step == self.step - 1:
-            self.run.stop.reason = self.reason
+        assert count == 1
+        self.shown.append(shown)
 
     def line(self, text: str) -> None:
         self.lines.append(text)
+
+
+def before_step(run: Run, act: Any) -> None:
+    """Have ``act(step)`` called while the batch of step number ``step`` (1 is the first) is made."""
+    stream = run.stream
+
+    class Acting:
+        photos = stream.photos
+
+        def from_step(self, step: int, total_steps: int) -> Iterator[Batch]:
+            for batch in stream.from_step(step, total_steps):
+                act(batch.step + 1)
+                yield batch
+
+    run.stream = Acting()
+
+
+def stop_at(run: Run, step: int, reason: str = "SIGTERM") -> None:
+    """Ask for a stop while step number ``step`` is taken, as a signal at that moment would."""
+
+    def act(number: int) -> None:
+        if number == step:
+            run.stop.reason = reason
+
+    before_step(run, act)
+
+
+def resumed(run: Run, **plan: Any) -> Run:
+    """A new process that goes on with a run's newest good checkpoint."""
+    again = Run(run.folder, replace(run.plan, **plan))
+    restore(again.state, newest_good(again.keeper.folder, again.progress))
+    again.log = RunLog(again.folder, progress=again.progress, after_step=again.state.step)
+    return again
 
 
 def fingerprint(state: TrainState) -> str:

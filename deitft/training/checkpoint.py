@@ -19,6 +19,7 @@ from deitft.core.progress import Progress
 from deitft.core.units import format_bytes
 from deitft.errors import DataError, Notice, StorageError
 from deitft.training.commit import (
+    STEP,
     Committed,
     DamagedError,
     clear_leftovers,
@@ -189,7 +190,9 @@ def newest_good(folder: Path, progress: Progress) -> Checkpoint:
         DataError: there is none (id C4).
     """
     for name in clear_leftovers(folder):
-        progress.say(f"an unfinished save of {name.replace('-0', ' 0').replace('-', ' ')} was discarded")
+        found = STEP.fullmatch(name)
+        what = f"{found.group(1)} {int(found.group(2))}" if found else name
+        progress.say(f"an unfinished save of {what} was discarded")
     damaged: list[tuple[int, Path, str]] = []
     for step, path in listed(folder, "step"):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -176,4 +177,5 @@ def new_state(plan: Plan, model: Classifier) -> TrainState:
 def all_finite(tensors: Iterable[Tensor]) -> Tensor:
     """Whether every number in the floating tensors is finite; 0-d bool on the device."""
     floating = [item.detach() for item in tensors if item.is_floating_point()]
-    return torch.nn.utils.get_total_norm(floating).isfinite()
+    # The largest magnitude, not the Euclidean norm: that one overflows before any number does.
+    return torch.nn.utils.get_total_norm(floating, math.inf).isfinite()
