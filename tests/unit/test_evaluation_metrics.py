@@ -11,6 +11,7 @@ import sklearn.metrics as reference
 
 from deitft.core.files import write_json
 from deitft.errors import DataError
+from deitft.evaluation.calibration import calibration_error
 from deitft.evaluation.metrics import (
     HIGHER_IS_BETTER,
     Metrics,
@@ -109,7 +110,12 @@ def judged() -> Metrics:
 def test_every_figure_of_evaluate_is_the_formula_on_what_is_served(judged: Metrics) -> None:
     found = drawn()
     labels, predicted = found.labels, found.logits().argmax(axis=1)
-    assert judged.n == 240
+    assert (judged.n, judged.temperature) == (240, 1.7)
+    right = predicted == labels
+    for name, temperature in (("calibration_error", 1.7), ("calibration_error_before", 1.0)):
+        confidence = found.probabilities(temperature).max(axis=1)
+        assert getattr(judged, name) == pytest.approx(calibration_error(confidence, right))
+    assert judged.reliability != judged.reliability_before
     assert judged.present == 8
     assert judged.top1 == pytest.approx(reference.accuracy_score(labels, predicted))
     assert judged.top5 == pytest.approx(top_k_score(found.logits(), labels, 5))

@@ -121,6 +121,18 @@ def test_the_file_reads_as_a_person_expects(tmp_path: Path) -> None:
     assert rows[1]["logit:shoe"] == "-0.2"
 
 
+def test_of_equal_classes_the_first_is_named_first(tmp_path: Path) -> None:
+    logits = np.random.default_rng(1).integers(0, 3, (4, 200)).astype(np.float32)
+    equal = Predictions(paths=tuple("abcd"), labels=np.arange(4), class_logits=logits)
+    equal.save(tmp_path / "p.csv", [f"c{index}" for index in range(200)])
+    with (tmp_path / "p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, values in zip(rows, logits, strict=True):
+        first = sorted(range(200), key=lambda index: (-values[index], index))[:5]
+        named = [row["predicted"], *(row[f"class_{rank}"] for rank in range(2, 6))]
+        assert named == [f"c{index}" for index in first]
+
+
 def test_rows_are_taken_in_the_order_asked() -> None:
     found = two_heads().rows(np.array([2, 0]))
     assert found.paths == ("c/3.jpg", "b/1.jpg")
