@@ -114,7 +114,7 @@ def test_no_photo_at_all_is_no_row(classifier: Classifier, photos: PhotoSet) -> 
     found = predict(classifier, EvalStream(none, PRE, batch=3), pre=PRE, device="cpu")
     assert (len(found), found.num_classes) == (0, 4)
     features, labels = frozen_features(classifier, EvalStream(none, PRE, batch=3), pre=PRE, device="cpu")
-    assert (len(features), len(labels)) == (0, 0)
+    assert (features, len(labels)) == ((), 0)
 
 
 def test_a_signal_ends_the_pass_and_a_time_limit_does_not(classifier: Classifier, photos: PhotoSet) -> None:
@@ -124,18 +124,16 @@ def test_a_signal_ends_the_pass_and_a_time_limit_does_not(classifier: Classifier
     assert len(predict(classifier, EvalStream(photos, PRE, batch=3), pre=PRE, device="cpu", stop=late)) == 7
 
 
-def test_features_are_what_the_classifier_sees(classifier: Classifier, photos: PhotoSet) -> None:
+def test_each_head_on_its_features_gives_its_logits(classifier: Classifier, photos: PhotoSet) -> None:
+    """Frozen features are what stands right before each head."""
     features, labels = frozen_features(classifier, EvalStream(photos, PRE, batch=3), pre=PRE, device="cpu")
-    assert features.dtype == np.float32
-    assert labels.tolist() == photos.labels.tolist()
     found = predict(classifier, EvalStream(photos, PRE, batch=3), pre=PRE, device="cpu")
-    net = classifier.net
-    with torch.no_grad():
-        if classifier.two_heads:  # features are the mean of both tokens: with equal heads the logits are the mean
-            mean = (net.head.weight, net.head.bias)
-            net.head_dist.load_state_dict(net.head.state_dict())
-            found = predict(classifier, EvalStream(photos, PRE, batch=3), pre=PRE, device="cpu")
-        else:
-            mean = (net.fc.weight, net.fc.bias)
-        logits = torch.from_numpy(features) @ mean[0].T + mean[1]
-    assert logits.numpy() == pytest.approx(found.logits(), abs=1e-4)
+    assert labels.tolist() == photos.labels.tolist()
+    assert len(features) == len(classifier.head_names) == (2 if classifier.two_heads else 1)
+    for name, seen, logits in zip(
+        classifier.head_names, features, (found.class_logits, found.distill_logits), strict=False
+    ):
+        head = classifier.net.get_submodule(name)
+        with torch.no_grad():
+            assert head(torch.from_numpy(seen)).numpy() == pytest.approx(logits, abs=1e-4)
+        assert seen.dtype == np.float32

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from deitft.errors import DataError
 from deitft.evaluation.baselines import GRID, majority_baseline, probe
+from deitft.evaluation.predictions import softmax
 
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -25,7 +26,7 @@ def blobs(n: int, seed: int, classes: int = 4, noise: float = 1.5) -> Split:
 
 def test_the_probe_is_sklearns_with_the_c_that_is_best_on_val() -> None:
     train, val, test = blobs(200, 0), blobs(80, 1), blobs(80, 2)
-    found = probe(train, val, test[0], num_classes=4)
+    found = probe(train, val, num_classes=4)
     models = {
         c: make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=5000)).fit(
             train[0].astype(np.float64), train[1]
@@ -36,72 +37,80 @@ def test_the_probe_is_sklearns_with_the_c_that_is_best_on_val() -> None:
     assert found.c == max(sorted(GRID), key=lambda c: scores[c])
     assert found.val_top1 == pytest.approx(max(scores.values()))
     reference = models[found.c].predict_proba(test[0].astype(np.float64))
-    ours = np.exp(found.test_logits) / np.exp(found.test_logits).sum(axis=1, keepdims=True)
-    assert ours == pytest.approx(reference, abs=2e-3)
+    assert softmax(found.logits(test[0])) == pytest.approx(reference, abs=2e-3)
     assert found.note == ""
+
+
+def test_its_weights_are_for_features_as_they_are() -> None:
+    """They can stand in a model as they are: no scaling is left outside."""
+    train, val, test = blobs(200, 0), blobs(80, 1), blobs(80, 2)
+    found = probe(train, val, num_classes=4)
+    assert (found.weight.shape, found.bias.shape) == ((4, 12), (4,))
+    by_hand = test[0].astype(np.float64) @ found.weight.T + found.bias
+    assert found.logits(test[0]) == pytest.approx(by_hand, rel=1e-5)
+    assert found.logits(test[0]).dtype == np.float32
+
+
+def test_of_equal_scores_the_most_restrained_is_taken() -> None:
+    found = probe(blobs(120, 20, noise=0.05), blobs(60, 21, noise=0.05), num_classes=4, grid=[10.0, 0.1, 1.0])
+    assert (found.c, found.val_top1) == (0.1, 1.0)
 
 
 def test_scaling_a_feature_changes_nothing() -> None:
     train, val, test = blobs(150, 3), blobs(60, 4), blobs(60, 5)
     factors = np.geomspace(1e-3, 1e3, 12).astype(np.float32)
-    one = probe(train, val, test[0], num_classes=4)
-    other = probe((train[0] * factors, train[1]), (val[0] * factors, val[1]), test[0] * factors, num_classes=4)
-    assert (one.test_logits.argmax(1) == other.test_logits.argmax(1)).all()
+    one = probe(train, val, num_classes=4)
+    other = probe((train[0] * factors, train[1]), (val[0] * factors, val[1]), num_classes=4)
     assert one.c == other.c
+    assert one.logits(test[0]) == pytest.approx(other.logits(test[0] * factors), abs=0.01)
 
 
-def test_val_chooses_and_test_is_never_looked_at() -> None:
-    train, val, test = blobs(150, 6), blobs(60, 7), blobs(60, 8)
-    one = probe(train, val, test[0], num_classes=4)
-    other = probe(train, val, test[0][::-1] + 5, num_classes=4)
-    assert (one.c, one.val_top1) == (other.c, other.val_top1)
-    half = probe(train, val, test[0][:30], num_classes=4)
-    assert half.test_logits == pytest.approx(one.test_logits[:30])
+def test_val_chooses_the_penalty() -> None:
+    train, val = blobs(150, 6), blobs(60, 7)
+    one = probe(train, val, num_classes=4)
     # labels of val turned round: what looks best there is what predicts worst
-    turned = probe(train, (val[0], (val[1] + 1) % 4), test[0], num_classes=4)
+    turned = probe(train, (val[0], (val[1] + 1) % 4), num_classes=4)
+    assert one.val_top1 is not None
+    assert turned.val_top1 is not None
     assert turned.val_top1 < 0.5 < one.val_top1
 
 
-def test_classes_without_train_photos_are_never_predicted() -> None:
+def test_classes_without_train_photos_are_not_predicted() -> None:
     train, val, test = blobs(150, 9), blobs(60, 10), blobs(60, 11)
     two = train[1] < 2
     shifted: Split = (train[0][two], train[1][two] * 2 + 1)  # classes 1 and 3 of 6
-    found = probe(shifted, (val[0], val[1]), test[0], num_classes=6)
-    assert found.test_logits.shape == (60, 6)
-    assert found.test_logits.dtype == np.float32
-    assert set(found.test_logits.argmax(1)) <= {1, 3}
-    assert np.isfinite(found.test_logits).all()
-    assert (found.test_logits.argmax(1) == np.where(probe_says_three(shifted, test[0], found.c), 3, 1)).all()
-
-
-def probe_says_three(train: Split, features: np.ndarray, c: float) -> np.ndarray:
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=5000))
-    return model.fit(train[0].astype(np.float64), train[1]).predict(features.astype(np.float64)) == 3
+    found = probe(shifted, val, num_classes=6)
+    logits = found.logits(test[0])
+    assert logits.shape == (60, 6)
+    assert set(logits.argmax(1)) <= {1, 3}
+    assert np.isfinite(logits).all()
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=found.c, max_iter=5000))
+    model.fit(shifted[0].astype(np.float64), shifted[1])
+    assert logits.argmax(1).tolist() == model.predict(test[0].astype(np.float64)).tolist()
 
 
 def test_without_val_photos_nothing_is_chosen_and_without_test_photos_nothing_said() -> None:
-    train, test = blobs(100, 12), blobs(20, 13)
     nothing = np.zeros((0, 12), np.float32), np.zeros(0, np.int64)
-    found = probe(train, nothing, test[0], num_classes=4)
+    found = probe(blobs(100, 12), nothing, num_classes=4)
     assert (found.c, found.val_top1) == (0.01, None)
-    assert probe(train, test, nothing[0], num_classes=4).test_logits.shape == (0, 4)
+    assert found.logits(nothing[0]).shape == (0, 4)
 
 
 def test_a_fit_that_did_not_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deitft.evaluation.baselines.MOST_STEPS", 1)
-    found = probe(blobs(100, 14), blobs(40, 15), blobs(20, 16)[0], num_classes=4, grid=[1.0])
+    found = probe(blobs(100, 14), blobs(40, 15), num_classes=4, grid=[1.0])
     assert found.note == "the fit with C = 1 had not converged"
 
 
 def test_features_that_are_not_numbers_and_one_class_are_refused() -> None:
-    train, val, test = blobs(40, 17), blobs(20, 18), blobs(20, 19)
-    bad = test[0].copy()
+    train, val = blobs(40, 17), blobs(20, 18)
+    bad = val[0].copy()
     bad[3, 3] = np.inf
-    with pytest.raises(DataError, match="test features that are not numbers") as caught:
-        probe(train, val, bad, num_classes=4)
+    with pytest.raises(DataError, match="val features that are not numbers") as caught:
+        probe(train, (bad, val[1]), num_classes=4)
     assert caught.value.id == "N1"
     with pytest.raises(DataError, match="at least two classes"):
-        probe((train[0], np.zeros(40, np.int64)), val, test[0], num_classes=4)
+        probe((train[0], np.zeros(40, np.int64)), val, num_classes=4)
 
 
 def test_the_majority_is_of_train_and_judged_here() -> None:
