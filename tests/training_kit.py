@@ -56,6 +56,7 @@ def tiny_plan(**changes: Any) -> Plan:
         model="tiny",
         short_name=None,
         trainable="all",
+        head_start="random",
         drop_path=0.3,
         weights={"kind": "none"},
         preprocessing=Preprocessing(size=SIZE),

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from deitft.core.files import write_text
 from deitft.core.progress import Progress
 from deitft.core.records import csv_text, now, parse_csv_text
-from deitft.errors import Notice, UnavailableError, UsageError
+from deitft.errors import DeitftError, Notice, UnavailableError, UsageError
 
 Kind = Literal["train", "val"]
 Row = Mapping[str, float | str]
@@ -227,9 +227,21 @@ def open_loggers(names: Sequence[str], folder: Path, *, name: str, config: Mappi
 
     Raises:
         UsageError: no such dashboard (id LOG).
-        UnavailableError: its library is not installed (id EXTRA, exit 69).
+        UnavailableError: its library is not installed (id EXTRA), or it cannot be reached (id LOG); exit 69.
     """
     unknown = [word for word in names if word not in LOGGERS]
     if unknown:
         raise UsageError(f'cannot log to "{unknown[0]}"', f"choose from {', '.join(LOGGERS)}", id="LOG")
-    return [LOGGERS[word](folder, name, config) for word in dict.fromkeys(names)]
+    return [_open(word, folder, name, config) for word in dict.fromkeys(names)]
+
+
+def _open(word: str, folder: Path, name: str, config: Mapping[str, Any]) -> Logger:
+    try:
+        return LOGGERS[word](folder, name, config)
+    except DeitftError:
+        raise
+    except Exception as error:  # whatever somebody else's service raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UnavailableError(
+            f"{word} cannot be used ({reason})", f"mend its settings, or leave --log-to {word} out", id="LOG"
+        ) from error

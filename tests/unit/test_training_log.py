@@ -174,3 +174,16 @@ def test_mlflow_is_called_as_it_documents_and_a_resumed_run_goes_on(
     assert [what for what in seen if what[0] == "start"] == [("start", (None, "run")), ("start", ("r1", None))]
     assert ("log", ({"val/raw_top1": 0.5}, 5)) in seen
     assert [what[0] for what in seen].count("plan") == 1
+
+
+def test_a_dashboard_that_cannot_be_reached_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("mlflow")
+
+    def unreachable(name: str) -> None:
+        raise ConnectionError("no route to host\nand a long tail")
+
+    module.set_experiment = unreachable  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    with pytest.raises(UnavailableError) as caught:
+        open_loggers(["mlflow"], tmp_path, name="run", config={})
+    assert caught.value.what == "mlflow cannot be used (no route to host)"

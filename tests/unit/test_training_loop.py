@@ -332,3 +332,10 @@ def test_the_bar_moves_once_a_step_and_shows_numbers_at_windows(tmp_path: Path) 
     assert set(shown[2]) == {"loss", "lr", "images/s"}
     assert len(run.task.lines) == 4
     assert run.task.lines[0].startswith("epoch 1  loss ")
+
+
+def test_a_plan_without_steps_ends_at_once_with_a_checkpoint(tmp_path: Path) -> None:
+    run = Run(tmp_path, tiny_plan(total_steps=0))
+    outcome = run.fit()
+    assert (outcome.reason, outcome.step, outcome.best) == ("finished", 0, None)
+    assert newest_good(run.keeper.folder, Silent()).step == 0
