@@ -5,7 +5,6 @@ Nothing that is read here is executed, imported or used as a path: a field that 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -128,7 +127,7 @@ def manifest_from(value: Mapping[str, Any], where: str) -> Manifest:
         raise refused(where, f"version is {_short(version)}")
     if version > BUNDLE_VERSION:
         raise DataError(
-            f"{where} was written by a newer deitft (bundle version {version}, this one knows {BUNDLE_VERSION})",
+            f"{where} was written by a newer deitft (version {_short(version)}, this one knows {BUNDLE_VERSION})",
             "upgrade deitft",
             id="BUNDLE",
         )
@@ -139,7 +138,7 @@ def manifest_from(value: Mapping[str, Any], where: str) -> Manifest:
     if (heads, served) not in ((1, "class"), (2, "logit_mean")):
         raise refused(where, f"heads {_short(heads)} served as {_short(served)}")
     temperature = value["temperature"]
-    if not _within(temperature, *TEMPERATURES):
+    if not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:  # false for NaN too
         raise refused(
             where, f"temperature is {_short(temperature)} (allowed {TEMPERATURES[0]} to {TEMPERATURES[1]})"
         )
@@ -151,7 +150,7 @@ def manifest_from(value: Mapping[str, Any], where: str) -> Manifest:
         heads=heads,
         served=served,
         classes=classes,
-        preprocessing=preprocessing_from(value["preprocessing"], where=where),
+        preprocessing=_preprocessing(value["preprocessing"], where),
         temperature=float(temperature),
         **{
             name: value[name]
@@ -208,6 +207,13 @@ def _known_fields(value: Mapping[str, Any], where: str) -> None:
             raise refused(where, f"{name} is {_short(item)}")
 
 
+def _preprocessing(value: dict[str, Any], where: str) -> Preprocessing:
+    try:
+        return preprocessing_from(value, where=where)
+    except OverflowError as error:  # a whole number of hundreds of digits is no float
+        raise refused(where, "preprocessing: a number is out of any range") from error
+
+
 def _class_names(names: list[Any], where: str, field: str) -> tuple[str, ...]:
     if not 2 <= len(names) <= MOST_CLASSES:
         raise refused(where, f"{field} has {len(names)} names (allowed 2 to {MOST_CLASSES})")
@@ -232,12 +238,6 @@ def _architecture(name: object, where: str, field: str) -> None:
 
 def _whole(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _within(value: object, low: float, high: float) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return math.isfinite(value) and low <= value <= high
 
 
 def _short(value: object) -> str:

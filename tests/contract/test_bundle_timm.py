@@ -20,6 +20,7 @@ from deitft.data.transforms import EvalTransform, normalise
 from deitft.errors import DataError, MissingInputError
 from deitft.models.build import Classifier, build, logit_mean
 from deitft.recipe.preprocessing import Preprocessing
+from deitft.reporting.card import CardFacts, model_card
 
 NAMES = ("=1+1", "café 👟", "<b>hat</b>", 'a "shoe"', "\x1b[31mred")
 MODELS = {
@@ -216,6 +217,23 @@ def test_the_fields_of_version_1_do_not_change(classifier: Classifier, tmp_path:
     assert set(config) == {
         *("architecture", "num_classes", "num_features", "global_pool", "label_names", "pretrained_cfg")
     }
+
+
+def test_the_cards_own_code_runs(classifier: Classifier, tmp_path: Path) -> None:
+    facts = CardFacts(
+        title="x",
+        model=classifier.timm_name,
+        classes=NAMES,
+        photos={},
+        preprocessing=Preprocessing(size=48).record(),
+    )
+    made(tmp_path / "best", classifier, card=model_card(facts))
+    card = (tmp_path / "best" / "README.md").read_text()
+    block = next(part for part in card.split("```python\n") if part.startswith("import timm")).split("```")[0]
+    names: dict[str, Any] = {}
+    exec(block.replace("this-folder", str(tmp_path / "best")), names)  # noqa: S102
+    assert names["model"].num_classes == len(NAMES)
+    assert names["transform"](Image.new("RGB", (90, 60))).shape == (3, 48, 48)
 
 
 def test_the_shared_weights_survive_the_journey(shared: Path, tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
 """S6: a bundle with hostile values is refused in one line, before anything of its size is allocated."""
-# ruff: noqa: N802
 
 from __future__ import annotations
 
@@ -188,6 +187,9 @@ VALUES = {
     "metrics": (lambda value: value.update(metrics=[]), "metrics is []"),
     "format": (lambda value: value.update(format="other"), "\"format\" is 'other'"),
     "no format": (lambda value: value.pop("format"), '"format" is None'),
+    "temperature of 400 digits": (lambda value: value.update(temperature=10**400), "temperature is 1000"),
+    "std of 400 digits": (lambda value: value["preprocessing"].update(std=[10**400, 1, 1]), "preprocessing: "),
+    "heads of 400 digits": (lambda value: value.update(heads=10**400), "heads 1000"),
     "version 0": (lambda value: value.update(version=0), "version is 0"),
     "version text": (lambda value: value.update(version="1"), "version is '1'"),
     "version true": (lambda value: value.update(version=True), "version is True"),
