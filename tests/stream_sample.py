@@ -64,6 +64,7 @@ def train_plan(
         "model": "none",
         "short_name": None,
         "trainable": "all",
+        "head_start": "random",
         "drop_path": 0.0,
         "weights": {"kind": "none"},
         "preprocessing": Preprocessing(size=size, crop_share=0.9),

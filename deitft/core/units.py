@@ -38,8 +38,8 @@ class Length:
         return format_seconds(self.value) if self.unit == "seconds" else f"{self.value:g} {self.unit}"
 
 
-def parse_length(text: str) -> Length:
-    """Read "30 epochs", "2000 steps", "30m", "1.5h" or "1h30m".
+def parse_length(text: str, *, least: Literal[0, 1] = 1) -> Length:
+    """Read "30 epochs", "2000 steps", "30m", "1.5h" or "1h30m". With ``least`` 0, "0 steps" is a length too.
 
     Raises:
         ValueError: anything else, a bare number too: 30 of what?
@@ -49,7 +49,7 @@ def parse_length(text: str) -> Length:
     unit = _WORDS.get(match.group(2)) if match else None
     if match and unit in ("epochs", "steps"):
         value = float(match.group(1))
-        if value <= 0:
+        if value <= 0 and least:
             raise ValueError(f'"{text}" is not above 0')
         return Length(value, "epochs" if unit == "epochs" else "steps")
     return Length(parse_seconds(text), "seconds")

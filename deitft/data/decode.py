@@ -272,8 +272,9 @@ def _load(photo: _Photo, data: bytes, at_least: int | None) -> PhotoNote:
             raise
         photo.image = _Jpeg(io.BytesIO(body + b"\xff\xd9"))
         _load_jpeg(photo.image, at_least)
-        return PhotoNote.NO_END_MARKER
-    return PhotoNote(0)
+    # Pillow may have all rows before it asks for more; and what stands behind an end marker is no matter.
+    lost = not data.endswith(b"\xff\xd9") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    return PhotoNote.NO_END_MARKER if lost else PhotoNote(0)
 
 
 def _load_jpeg(image: ImageFile.ImageFile, at_least: int | None) -> None:
@@ -289,15 +290,26 @@ def _load_jpeg(image: ImageFile.ImageFile, at_least: int | None) -> None:
 def _has_all_pixels(body: bytes) -> bool:
     """True where a JPEG cut off before its end marker has lost nothing else.
 
-    Whatever is missing, the decoder takes from what follows: with two different tails the pixels differ.
+    Whatever is missing, the decoder takes from what follows: with other tails the pixels differ.
     """
-    try:
-        looks = [_Jpeg(io.BytesIO(body + tail + b"\xff\xd9")) for tail in (b"", b"\x2d\xb6" * 64)]
-        for look in looks:
-            look.load()
-    except (OSError, SyntaxError):
+    if not formats.has_all_scans(body):
         return False
-    return ImageChops.difference(*looks).getbbox() is None
+    first = None
+    for tail in _TAILS:
+        look = _Jpeg(io.BytesIO(body + tail + b"\xff\xd9"))
+        try:
+            look.load()
+        except (OSError, SyntaxError):
+            return False
+        first = first or look
+        if ImageChops.difference(first, look).getbbox() is not None:
+            return False
+    return True
+
+
+_JUNK = tuple(pair * 64 for pair in (b"\x2d\xb6", b"\x9a\x55", b"\x71\xc3"))
+_TAILS = (b"", *_JUNK, *(bytes((0xFF, 0xD0 + number)) + _JUNK[0] for number in range(8)))
+"""What follows a cut: nothing, any codes, any codes after each of the eight restart markers."""
 
 
 def _orientation(photo: _Photo) -> tuple[int, bool]:

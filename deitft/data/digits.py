@@ -1,7 +1,7 @@
 """Real handwritten digits as a folder of photos: the data that is always at hand.
 
-Source: scikit-learn's copy of the test part of "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak,
-UCI, CC BY 4.0): 1,797 images of 8 x 8 pixels in 17 grey levels.
+Source: scikit-learn's copy of the test part of "Optical Recognition of Handwritten Digits" (E. Alpaydin,
+C. Kaynak, UCI, CC BY 4.0): 1,797 images of 8 x 8 pixels in 17 grey levels.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +43,12 @@ def frozen_features(
     channels_last: bool = False,
     task: Task | None = None,
     stop: StopFlag | None = None,
-) -> tuple[Logits, Ints]:
-    """Features [N, D] before the head (of two tokens the mean) and labels [N] of the photos that were read."""
+) -> tuple[tuple[Logits, ...], Ints]:
+    """What each head of the classifier sees, [N, D] a head, and the labels [N] of the photos that were read."""
     kept, columns = look(
         classifier,
         stream,
-        lambda images: (classifier.features(images),),
+        classifier.head_inputs,
         pre=pre,
         device=device,
         precision=precision,
@@ -56,38 +56,41 @@ def frozen_features(
         task=task,
         stop=stop,
     )
-    features = columns[0] if columns else np.zeros((0, 0), dtype=np.float32)
-    return features, np.asarray(stream.photos.labels, dtype=np.int64)[kept]
+    return columns, np.asarray(stream.photos.labels, dtype=np.int64)[kept]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A linear probe: the penalty chosen on val, its score there, and its logits [N, C] on test."""
+    """A linear probe: ``weight`` [C, D] and ``bias`` [C] on features as they are, the penalty chosen on val."""
 
     c: float
     val_top1: float | None
-    test_logits: Logits
+    weight: Floats
+    bias: Floats
     note: str = ""
+
+    def logits(self, features_ND: npt.NDArray[np.floating]) -> Logits:
+        """What the probe says of N photos, [N, C]."""
+        return (features_ND.astype(np.float64) @ self.weight.T + self.bias).astype(np.float32)
 
 
 def probe(
     train: tuple[npt.NDArray[np.floating], Ints],
     val: tuple[npt.NDArray[np.floating], Ints],
-    test_features: npt.NDArray[np.floating],
     *,
     num_classes: int,
     grid: Sequence[float] = GRID,
 ) -> Probe:
     """Multinomial logistic regression on standardised features; C by val top-1, the smaller of equals.
 
-    Without val photos C is ``C_WITHOUT_VAL``.
-    ``train`` and ``val`` are (features [N, D], labels [N]); means and scales come from train alone. A class
-    without a train photo is never predicted.
+    Without val photos C is ``C_WITHOUT_VAL``. ``train`` and ``val`` are (features [N, D], labels [N]); means and
+    scales come from train alone and are folded into the weights. A class without a train photo is never
+    predicted there.
 
     Raises:
         DataError: fewer than two classes in train, or a feature that is not a number (id N1).
     """
-    for name, features in (("train", train[0]), ("val", val[0]), ("test", test_features)):
+    for name, features in (("train", train[0]), ("val", val[0])):
         if not np.isfinite(features).all():
             raise DataError(
                 f"the model gives {name} features that are not numbers", "the weights are damaged", id="N1"
@@ -95,10 +98,7 @@ def probe(
     if len(np.unique(train[1])) < 2:
         raise DataError("a probe needs train photos of at least two classes", "add photos", id="D1")
     scaler = StandardScaler().fit(train[0].astype(np.float64))
-    scaled, scaled_val, scaled_test = (
-        (features.astype(np.float64) - scaler.mean_) / scaler.scale_
-        for features in (train[0], val[0], test_features)
-    )
+    scaled = (train[0].astype(np.float64) - scaler.mean_) / scaler.scale_
     model = LogisticRegression(max_iter=MOST_STEPS, warm_start=True)
     found: list[Probe] = []
     for c in sorted(grid) if len(val[1]) else (C_WITHOUT_VAL,):
@@ -106,29 +106,31 @@ def probe(
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(scaled, train[1])
-        found.append(
-            Probe(
-                c=c,
-                val_top1=_top1(_logits(model, scaled_val, num_classes), val[1]),
-                test_logits=_logits(model, scaled_test, num_classes).astype(np.float32),
-                note=f"the fit with C = {c:g} had not converged" if caught else "",
-            )
+        weight, bias = _linear(model, scaled, num_classes)
+        fitted = Probe(
+            c=c,
+            val_top1=None,
+            weight=weight / scaler.scale_,
+            bias=bias - (weight / scaler.scale_) @ scaler.mean_,
+            note=f"the fit with C = {c:g} had not converged" if caught else "",
         )
+        found.append(replace(fitted, val_top1=_top1(fitted.logits(val[0]), val[1])))
     return max(found, key=lambda probe: probe.val_top1 or 0.0)  # the first, most restrained, of equals
 
 
-def _top1(logits_NC: Floats, labels: Ints) -> float | None:
+def _top1(logits_NC: Logits, labels: Ints) -> float | None:
     return float((logits_NC.argmax(axis=1) == labels).mean()) if len(labels) else None
 
 
-def _logits(model: LogisticRegression, scaled: Floats, num_classes: int) -> Floats:
-    """The regression's values as C columns; a class the probe never saw stands 30 below the lowest."""
-    values = scaled @ model.coef_.T + model.intercept_
-    if values.shape[1] == 1:  # two classes: sklearn keeps the difference alone
-        values = np.concatenate([np.zeros_like(values), values], axis=1)
-    logits: Floats = np.repeat(values.min(axis=1, keepdims=True) - 30, num_classes, axis=1)
-    logits[:, model.classes_] = values
-    return logits
+def _linear(model: LogisticRegression, scaled: Floats, num_classes: int) -> tuple[Floats, Floats]:
+    """Weights [C, D] and bias [C] on standardised features; classes never seen stand below the others."""
+    weight, bias = model.coef_, model.intercept_
+    if len(weight) == 1:  # two classes: sklearn keeps the difference alone
+        weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.concatenate([[0.0], bias])
+    all_weights = np.zeros((num_classes, weight.shape[1]))
+    all_biases = np.full(num_classes, float((scaled @ weight.T + bias).min()) - 1.0)
+    all_weights[model.classes_], all_biases[model.classes_] = weight, bias
+    return all_weights, all_biases
 
 
 def majority_baseline(train_counts: Sequence[int], labels: Ints) -> tuple[int, float]:

@@ -9,10 +9,12 @@ Legend: B images, C classes, T tokens, D width, H x W pixels.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+import numpy as np
+import numpy.typing as npt
 import timm
 import torch
 from timm.layers import PatchEmbed
@@ -103,6 +105,40 @@ class Classifier(nn.Module):
         net: Any = self.net
         features: Tensor = net.forward_head(net.forward_features(images), pre_logits=True)
         return features
+
+    def head_inputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What each head sees, [B, D] a head: class token and distillation token, or the pooled features."""
+        if not self.two_heads:
+            return (self.features(images),)
+        net: Any = self.net
+        tokens_BTD = net.forward_features(images)
+        return tokens_BTD[:, 0], tokens_BTD[:, 1]
+
+    def set_heads(
+        self, weights: Sequence[npt.NDArray[np.floating]], biases: Sequence[npt.NDArray[np.floating]]
+    ) -> None:
+        """Put linear classifiers, [C, D] and [C] a head, in the place of the heads' starting values.
+
+        Raises:
+            RecipeError: the model's head is not one linear layer (id MODEL).
+        """
+        for name, weight, bias in zip(self.head_names, weights, biases, strict=True):
+            head = self.net.get_submodule(name)
+            if not isinstance(head, nn.Linear) or head.bias is None or head.weight.shape != weight.shape:
+                raise RecipeError(
+                    f"the head of {self.timm_name} is not one linear layer on its features",
+                    "set model.head_start to random",
+                    id="MODEL",
+                )
+            with torch.no_grad():
+                head.weight.copy_(torch.from_numpy(weight))
+                head.bias.copy_(torch.from_numpy(bias))
+
+    @property
+    def linear_heads(self) -> bool:
+        """Whether every head is one linear layer with a bias: what ``set_heads`` can fill."""
+        heads = [self.net.get_submodule(name) for name in self.head_names]
+        return all(isinstance(head, nn.Linear) and head.bias is not None for head in heads)
 
     def set_fused_attention(self, on: bool) -> None:
         """Choose torch's fused attention or plain matrix products: the same function, rounded differently."""

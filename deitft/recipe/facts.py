@@ -17,7 +17,8 @@ class Facts:
 
     ``train_counts`` are train photos a class; ``photos`` counts train, val and test; ``precision`` is what the
     hardware does well; ``memory_bytes`` is what the device has; ``seconds_per_image`` is measured for one
-    training view at full size, forward and backward, or None. ``fixed_size``: the model takes one size only.
+    training view at full size, forward and backward, or None. ``fixed_size``: the model takes one size only;
+    ``linear_heads``: its heads are linear layers, which a probe can fill.
     """
 
     classes: tuple[str, ...]
@@ -41,3 +42,4 @@ class Facts:
     memory_bytes: int
     seconds_per_image: float | None
     fixed_size: bool = False
+    linear_heads: bool = True

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -58,6 +58,9 @@ def resolve(recipe: Recipe, facts: Facts, *, seed: int, max_steps: int | None = 
     pre = _preprocessing(recipe, facts)
     train_size = _train_size(recipe, facts, pre, mistakes)
     steps = count_steps(recipe, facts, pre, train_size, max_steps, mistakes)
+    head_start = _head_start(recipe, facts)
+    if not steps.total and head_start == "random":
+        mistakes.append("train.length is 0 and model.head_start is random: nothing is learned")
     if mistakes:
         raise recipe_error(f"recipe {recipe.name}", mistakes)
     train = recipe.train
@@ -68,6 +71,7 @@ def resolve(recipe: Recipe, facts: Facts, *, seed: int, max_steps: int | None = 
         model=facts.model,
         short_name=facts.short_name,
         trainable=recipe.model.trainable,
+        head_start=head_start,
         drop_path=_drop_path(recipe, facts),
         weights=_plain(facts.weights),
         preprocessing=pre,
@@ -143,6 +147,13 @@ def _train_size(recipe: Recipe, facts: Facts, pre: Preprocessing, mistakes: list
     elif asked < pre.size and not from_share:
         mistakes.append(f"train.train_size {asked} is never used: train.full_size_from is 0 (write 0.85, say)")
     return asked
+
+
+def _head_start(recipe: Recipe, facts: Facts) -> Literal["random", "probe"]:
+    asked = recipe.model.head_start
+    if asked != "auto":
+        return asked
+    return "probe" if facts.pretrained and facts.linear_heads else "random"
 
 
 def _drop_path(recipe: Recipe, facts: Facts) -> float:

@@ -83,6 +83,7 @@ class Plan:
     model: str  # timm name with its tag
     short_name: str | None
     trainable: Literal["all", "attention", "head"]
+    head_start: Literal["random", "probe"]
     drop_path: float
     weights: Mapping[str, Any]  # where the starting weights come from, or {"kind": "none"}
     preprocessing: Preprocessing

@@ -22,6 +22,12 @@ def _is_length(text: str) -> str:
     return text
 
 
+def _is_length_or_none(text: str) -> str:
+    if text != "auto":
+        parse_length(text, least=0)
+    return text
+
+
 def _is_duration(text: str) -> str:
     parse_seconds(text)
     return text
@@ -29,6 +35,9 @@ def _is_duration(text: str) -> str:
 
 # The formats are read by `recipe.mistakes`, which says in words what a field wants.
 LengthText = Annotated[str, AfterValidator(_is_length), WithJsonSchema({"type": "string", "format": "length"})]
+LengthOrNone = Annotated[
+    str, AfterValidator(_is_length_or_none), WithJsonSchema({"type": "string", "format": "length"})
+]
 DurationText = Annotated[
     str, AfterValidator(_is_duration), WithJsonSchema({"type": "string", "format": "duration"})
 ]
@@ -56,6 +65,11 @@ class ModelSection(Section):
         description="`attention`: attention, position embedding and heads only (Touvron et al. 2022, "
         "arXiv 2203.09795, section 4); `head`: a linear probe on frozen features",
     )
+    head_start: Literal["auto", "random", "probe"] = Field(
+        "auto",
+        description="`probe`: the heads begin as logistic regressions on the frozen features (Kumar et al. 2022, "
+        "arXiv 2202.10054); auto: probe on pretrained weights",
+    )
     drop_path: Share | Auto = Field("auto", description="stochastic depth of the last block (linear from 0)")
     image_size: Annotated[int, Field(ge=16, le=2048)] | Auto = Field(
         "auto", description="pixels a side at evaluation; auto: what the weights were made for"
@@ -77,7 +91,10 @@ class ImageSection(Section):
 class TrainSection(Section):
     """How long, how many at a time, in which precision."""
 
-    length: LengthText = Field("auto", description='"8 epochs", "2000 steps" or auto: from the number of photos')
+    length: LengthOrNone = Field(
+        "auto",
+        description='"8 epochs", "2000 steps", "0 steps" (the start alone) or auto: from the number of photos',
+    )
     length_factor: Positive = Field(1.0, description="factor on the auto length")
     batch: Count | Auto = Field("auto", description="photos a step, over all processes and micro-batches")
     micro_batch: Count | Auto = Field(

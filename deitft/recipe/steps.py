@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from deitft.core.units import Length, parse_length
 from deitft.recipe import auto_rules
@@ -39,9 +40,11 @@ class _Converter:
     seconds_per_step: float | None
     mistakes: list[str] = field(default_factory=list)
 
-    def steps(self, name: str, text: str, *, auto_epochs: float) -> int:
-        """At least 1: what is begun is counted, but of a time only whole steps fit in."""
-        length = Length(auto_epochs, "epochs") if text == "auto" else parse_length(text)
+    def steps(self, name: str, text: str, *, auto_epochs: float, least: Literal[0, 1] = 1) -> int:
+        """What is begun is counted, so at least 1 but for a length of 0; of a time only whole steps fit in."""
+        length = Length(auto_epochs, "epochs") if text == "auto" else parse_length(text, least=least)
+        if not length.value:
+            return 0
         if length.unit != "seconds":
             each = self.epoch if length.unit == "epochs" else 1
             return max(1, math.ceil(round(length.value * each, 6)))
@@ -75,11 +78,11 @@ def count_steps(
     convert = _Converter(epoch, speed, mistakes)
 
     auto_epochs = auto_rules.epochs(photos, pretrained=facts.pretrained) * train.length_factor
-    total = convert.steps("train.length", train.length, auto_epochs=auto_epochs)
+    total = convert.steps("train.length", train.length, auto_epochs=auto_epochs, least=0)
     warmup = 0
     if recipe.optim.warmup != "auto":
         warmup = convert.steps("optim.warmup", recipe.optim.warmup, auto_epochs=0.0)
-        if warmup >= total:
+        if warmup >= max(total, 1):
             mistakes.append(f"optim.warmup {recipe.optim.warmup} leaves nothing of train.length ({total} steps)")
     if max_steps is not None and max_steps < 1:
         mistakes.append(f"max_steps is {max_steps}, want at least 1")
@@ -93,7 +96,7 @@ def count_steps(
         epoch=epoch,
         total=total,
         warmup=warmup,
-        validate=min(total, convert.steps("train.validate_every", train.validate_every, auto_epochs=1.0)),
+        validate=min(max(total, 1), convert.steps("train.validate_every", train.validate_every, auto_epochs=1.0)),
         full_size_from=math.ceil(round(small_share * total, 6)),
     )
 

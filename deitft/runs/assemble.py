@@ -53,7 +53,7 @@ def start(choice: ModelChoice, source: WeightSource, plan: Plan) -> Start:
         drop_path=plan.drop_path,
         seed=plan.seed,
     )
-    report = load(classifier, source)
+    report = load(classifier, source, classes=plan.classes)
     classifier.freeze(plan.trainable)
     return Start(choice=choice, source=source, classifier=classifier, report=report)
 
@@ -123,6 +123,7 @@ def facts_of(
         memory_bytes=machine.memory_bytes,
         seconds_per_image=seconds_per_image,
         fixed_size=shape.fixed_size,
+        linear_heads=shape.linear_heads,
     )
 
 

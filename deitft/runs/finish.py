@@ -101,7 +101,7 @@ def _card_facts(session: Session, judged: Judged, name: str) -> CardFacts:
         data_fingerprint=plan.data_fingerprint,
         metrics=judged.test.record() if best else {},
         claim_split=judged.claim_split,
-        probe_top1=probe["top1"] if probe else None,
+        probe_top1=probe.get("top1") if probe else None,
         temperature=judged.temperature if best else 1.0,
         weights=plan.weights,
         command=session.record.command,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from deitft.evaluation.predict import predict
 from deitft.evaluation.predictions import Predictions
 from deitft.evaluation.scores import top_k_score
 from deitft.evaluation.statistics import wilson_interval
+from deitft.recipe.plan_types import Plan
 from deitft.runs.session import Session
 from deitft.training.loop import Outcome
 from deitft.training.state import TrainState
@@ -48,40 +48,60 @@ class Judged:
     claim_split: str
 
 
-def probe_photo_count(photos: Mapping[str, int]) -> int:
-    """Photos that the frozen probe looks at."""
-    return min(photos["train"], MOST_PROBED) + photos["val"] + photos["test"]
+def probe_photo_count(plan: Plan) -> int:
+    """Photos that the frozen probe looks at: all of them where it is all the training there is."""
+    photos = plan.photos
+    train = photos["train"] if plan.total_steps == 0 else min(photos["train"], MOST_PROBED)
+    return train + photos["val"] + photos["test"]
 
 
-def probe_score(session: Session) -> dict[str, Any] | None:
-    """What frozen features with a logistic regression reach on test: what training has to beat. For probe.json."""
-    if session.plan.weights.get("kind") == "none":
-        return None  # random features: a number that would mislead
-    train = _few(session.prepared.photos(TRAIN), session.plan.seed)
-    sets = {"train": train, "val": session.prepared.photos(VAL), "test": session.prepared.photos(TEST)}
-    if not len(sets["test"]):
-        return None
-    features = {}
-    total = sum(map(len, sets.values()))
-    with session.request.progress.task("frozen probe", total, unit="photos") as task:
+def probe_start(session: Session) -> dict[str, Any]:
+    """Solve the heads on the frozen features, put them in if the plan says so, and score them on test.
+
+    What is returned (and kept in ``probe.json``) is the baseline that training has to beat: plain logistic
+    regression on standardised features, one a head, fused as the model's heads are.
+    """
+    plan, train = session.plan, session.prepared.photos(TRAIN)
+    few = train if plan.total_steps == 0 else _few(train, plan.seed)
+    sets = {"train": few, "val": session.prepared.photos(VAL), "test": session.prepared.photos(TEST)}
+    seen = {}
+    with session.request.progress.task("frozen probe", sum(map(len, sets.values())), unit="photos") as task:
         for name, photos in sets.items():
-            features[name] = frozen_features(
+            seen[name] = frozen_features(
                 session.classifier,
                 eval_stream(session, photos),
-                pre=session.plan.preprocessing,
-                device=session.machine.device,
-                precision=session.plan.precision,
-                channels_last=session.plan.channels_last,
+                pre=plan.preprocessing,
+                device=plan.device,
+                precision=plan.precision,
+                channels_last=plan.channels_last,
                 task=task,
                 stop=session.stop,
             )
-    found = probe(features["train"], features["val"], features["test"][0], num_classes=len(session.plan.classes))
-    labels = features["test"][1]
-    top1 = top_k_score(found.test_logits, labels, 1)
-    low, high = wilson_interval(round(top1 * len(labels)), len(labels))
-    part = f"on {len(train)} of the train photos" if len(train) < len(session.prepared.photos(TRAIN)) else ""
-    note = "; ".join(filter(None, (part, found.note)))
-    return {"top1": top1, "interval": [low, high], "train_photos": len(train), "c": found.c, "note": note}
+    session.refuse_stop("looking at the frozen features")
+    (train_features, train_labels), (val_features, val_labels) = seen["train"], seen["val"]
+    with session.request.progress.task("solving the frozen probe", len(train_features)) as task:
+        probes = []
+        for number, features in enumerate(train_features):
+            pair = (val_features[number] if val_features else features[:0], val_labels)
+            probes.append(probe((features, train_labels), pair, num_classes=len(plan.classes)))
+            task.advance()
+    if plan.head_start == "probe":
+        session.classifier.set_heads([found.weight for found in probes], [found.bias for found in probes])
+    record: dict[str, Any] = {
+        "train_photos": len(few),
+        "penalty_c": [found.c for found in probes],
+        "note": "; ".join(
+            ([f"on {len(few)} of {len(train)} train photos"] if len(few) < len(train) else [])
+            + [found.note for found in probes if found.note]
+        ),
+    }
+    test_features, test_labels = seen["test"]
+    if len(test_labels):
+        logits = np.mean([found.logits(x) for found, x in zip(probes, test_features, strict=True)], axis=0)
+        top1 = top_k_score(logits, test_labels, 1)
+        interval = wilson_interval(round(top1 * len(test_labels)), len(test_labels))
+        record |= {"top1": top1, "interval": list(interval)}
+    return record
 
 
 def _few(photos: PhotoSet, seed: int) -> PhotoSet:

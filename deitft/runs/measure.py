@@ -65,7 +65,7 @@ def measure(classifier: Classifier, plan: Plan, prepared: Prepared, progress: Pr
 
     trial = copy.deepcopy(classifier)
     place(trial, plan)
-    sizes = sorted({plan.size_at(0), plan.size_at(plan.total_steps - 1)})
+    sizes = sorted({plan.size_at(0), plan.size_at(plan.total_steps - 1)}) if plan.total_steps else []
     seconds: dict[int, float] = {}
     taken = 0
     with progress.task("measuring this machine's speed", len(sizes) * (MOST_STEPS + WARM_STEPS)) as task:
@@ -134,7 +134,7 @@ def forecast(plan: Plan, costs: Costs, parameters: int, *, elapsed: float, probe
     full = plan.preprocessing.size
     small_steps = min(plan.full_size_from_step, plan.total_steps)
     train = small_steps * costs.step_seconds.get(plan.train_size, costs.step_seconds[full]) if small_steps else 0.0
-    train += (plan.total_steps - small_steps) * costs.step_seconds[full]
+    train += (plan.total_steps - small_steps) * costs.step_seconds[full] if plan.total_steps else 0.0
     looks = -(-plan.total_steps // plan.validate_every) * (1 if plan.ema_decay is None else 2)
     photos = plan.photos
     return Forecast(
@@ -164,7 +164,7 @@ def steps_within(
     plan: Plan, costs: Costs, parameters: int, *, limit: float, elapsed: float, probe_photos: int
 ) -> int:
     """The largest number of steps with which the whole command ends within its share of ``limit`` seconds."""
-    small_share = plan.full_size_from_step / plan.total_steps
+    small_share = plan.full_size_from_step / max(plan.total_steps, 1)
 
     def ends(steps: int) -> bool:
         shorter = replace(plan, total_steps=steps, full_size_from_step=round(small_share * steps))

@@ -29,7 +29,7 @@ from deitft.recipe.schema import Recipe
 from deitft.runs import assemble, folder, measure, plan_text
 from deitft.runs.finish import finish
 from deitft.runs.folder import RunFolder
-from deitft.runs.judge import Ending, eval_stream, probe_photo_count, probe_score
+from deitft.runs.judge import Ending, eval_stream, probe_photo_count, probe_start
 from deitft.runs.prepare import Prepared, prepare, write_preparation
 from deitft.runs.request import RunResult, TrainRequest
 from deitft.runs.session import Session, elapsed
@@ -65,7 +65,7 @@ def train(request: TrainRequest) -> RunResult:
         plan = assemble.make_plan(recipe, facts, request)
         begun = assemble.start(choice, source, plan)
         assemble.tell_load(begun.report, request.progress)
-        probe = probe_photo_count(plan.photos) if request.probe else 0
+        probe = probe_photo_count(plan) if request.probe or plan.head_start == "probe" else 0
         costs = None
         if request.dry_run or request.time_limit is not None:
             costs = measure.measure(begun.classifier, plan, prepared, request.progress, stop)
@@ -180,13 +180,14 @@ def _start_again(session: Session) -> None:
 
 
 def _probe(session: Session) -> None:
-    """Keep the frozen baseline beside the run, before the first step changes the weights."""
-    stored = session.folder.path / "probe.json"
-    if not session.request.probe or stored.exists():
-        return
-    found = probe_score(session)
-    session.refuse_stop("probing the frozen features")
-    write_json(stored, found)
+    """Solve the heads on the frozen features: the baseline beside the run, and the start if the plan says so.
+
+    Random weights have no features worth a baseline.
+    """
+    plan = session.plan
+    baseline = session.request.probe and plan.weights.get("kind") != "none"
+    if baseline or plan.head_start == "probe":
+        write_json(session.folder.path / "probe.json", probe_start(session))
 
 
 def _fit(session: Session, state: TrainState, keeper: Keeper) -> Outcome:

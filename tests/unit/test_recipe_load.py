@@ -51,7 +51,7 @@ def mistakes_of(folder: Path, text: str, *overrides: str) -> list[str]:
             "train: {length: '8'}",
             'train.length: "8" is not a duration (write "8 epochs", "2000 steps", "30m" or "1h30m")',
         ),
-        ("train: {length: 0 epochs}", 'train.length: "0 epochs" is not above 0'),
+        ("train: {validate_every: 0 epochs}", 'train.validate_every: "0 epochs" is not above 0'),
         (
             "train: {save_every: 5}",
             'train.save_every: got 5 (whole number), want a duration such as "90s", "5m" or "1h30m"',
