@@ -263,19 +263,22 @@ class _Run:
 
     def _tell_faults(self, faults: int) -> None:
         """A step that was skipped is said, with the photos where they are to blame."""
-        if faults > self._faults:
-            names = self._bad_names()
-            self._log.warn(
-                Notice(
-                    id="N1",
-                    severity="warning",
-                    text=f"{faults - self._faults} updates up to step {self.state.step} were not finite and were "
-                    "not applied" + (f": pixels of {names[0]} are not finite" if names else ""),
-                    hint="the run is stopped after three in a row",
-                    files=tuple(names),
-                )
+        new = faults - self._faults
+        if not new:
+            return
+        self._faults = faults
+        names = self._bad_names()
+        count = "1 update was" if new == 1 else f"{new} updates were"
+        blame = f": pixels of {names[0]} are not finite" if names else ""
+        self._log.warn(
+            Notice(
+                id="N1",
+                severity="warning",
+                text=f"{count} not finite and not applied, up to step {self.state.step}{blame}",
+                hint="the run is stopped after three in a row",
+                files=tuple(names),
             )
-            self._faults = faults
+        )
 
     def _bad_names(self) -> list[str]:
         ids = torch.cat(self.window.bad_photos).tolist() if self.window.bad_photos else []
