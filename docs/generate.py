@@ -1,6 +1,6 @@
 """Write docs/reference/ from the code: command line, recipe, errors, files. ``make reference`` calls it.
 
-A test fails where the pages and the code differ.
+A test fails where the pages and the code differ. The tables inside the guides: ``guide_tables.py``.
 """
 
 from __future__ import annotations
@@ -297,10 +297,13 @@ def pages() -> dict[str, str]:
 
 
 def main() -> int:
-    """Write all pages."""
+    """Write all pages, and the tables inside the guides."""
     PAGES.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (PAGES / name).write_text(text, "utf-8")
+    import guide_tables  # stands beside this file
+
+    guide_tables.main()
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,15 @@ def generate() -> ModuleType:
 @pytest.mark.parametrize("name", ["cli.md", "recipe.md", "errors.md", "files.md"])
 def test_a_page_is_up_to_date(name: str, generate: ModuleType) -> None:
     assert (ROOT / "docs" / "reference" / name).read_text() == generate.pages()[name], "run `make reference`"
+
+
+def test_the_tables_inside_the_guides_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    tables = importlib.import_module("guide_tables")
+    guides = tables.guides()
+    assert guides, "no guide has a table"
+    for name, text in guides.items():
+        assert (ROOT / "docs" / name).read_text("utf-8") == text, f"{name}: run `make reference`"
 
 
 def test_every_id_is_described_and_no_description_is_left_over(generate: ModuleType) -> None:
