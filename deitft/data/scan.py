@@ -23,7 +23,7 @@ from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, TRAIN, VAL, Catalog, no
 from deitft.data.formats import FORMAT_NAMES
 from deitft.data.names import check_class_names, check_decodable
 from deitft.data.walk import Listed, Walker, ignored_notices, loop_notices
-from deitft.errors import DataError, MissingInputError, Notice
+from deitft.errors import DataError, DeitftError, MissingInputError, Notice
 
 SPLIT_SPELLINGS = {
     "train": TRAIN,
@@ -59,9 +59,9 @@ def scan(root: Path | str, *, progress: Progress, classes: tuple[str, ...] | Non
 
     Raises:
         MissingInputError: no such folder, or no photos in it (id D1).
-        DataError: one class only (D1); class names that clash or are not UTF-8 (D21); a class that only val
-            or test has, or val and test without train (D9); a link that leaves the root (S4); split folders
-            and other folders side by side (LAYOUT).
+        DataError: one class only, or photos without class folders (D1); class names that clash or are not
+            UTF-8 (D21); a class that only val or test has, or val and test without train (D9); a link that
+            leaves the root (S4); split folders and other folders side by side (LAYOUT).
         StorageError: a folder cannot be read (D1).
     """
     asked = os.fspath(root)
@@ -73,7 +73,7 @@ def scan(root: Path | str, *, progress: Progress, classes: tuple[str, ...] | Non
     check_decodable(walker.photos.paths)
     counts = np.bincount(owners, minlength=len(folders)).tolist()
     full = [folder for folder, count in zip(folders, counts, strict=True) if count]
-    names = _classes(full, asked, walker) if classes is None else _of_model(full, asked, classes)
+    names = _classes(full, asked, walker) if classes is None else _of_model(full, asked, walker, classes)
     notices = [_empty_notice(folder) for folder in folders if folder not in full and folder.split in (NONE, TRAIN)]
     notices += _missing_notices(full, names) if classes is None else []
     ignored = tuple(sorted(walker.ignored))
@@ -128,6 +128,13 @@ def _existing_folder(asked: str) -> str:
 def _no_photos(where: str) -> MissingInputError:
     text = f"no photos found under {shown(where)} (looked for {FORMAT_NAMES})"
     return MissingInputError(text, id="D1", files=(where,))
+
+
+def _nothing(asked: str, walker: Walker) -> DeitftError:
+    if not walker.count_photos(""):
+        return _no_photos(asked)
+    text = f"the photos lie directly in {shown(asked)}, nothing says which class they are"
+    return DataError(text, "put each class into a folder of its own", id="D1", files=(asked,))
 
 
 def _class_folders(walker: Walker, asked: str, *, need_train: bool) -> list[ClassFolder]:
@@ -188,7 +195,7 @@ def _list(walker: Walker, folders: list[ClassFolder], task: Task) -> npt.NDArray
 def _classes(full: list[ClassFolder], asked: str, walker: Walker) -> tuple[str, ...]:
     """Class names in their order; train decides where there are splits."""
     if not full:
-        raise _no_photos(asked)
+        raise _nothing(asked, walker)
     known = sorted({folder.name for folder in full if folder.split in (NONE, TRAIN)})
     if not known:
         raise _no_photos(f"{asked}/train")
@@ -212,10 +219,10 @@ def _classes(full: list[ClassFolder], asked: str, walker: Walker) -> tuple[str, 
     return tuple(known)
 
 
-def _of_model(full: list[ClassFolder], asked: str, classes: tuple[str, ...]) -> tuple[str, ...]:
+def _of_model(full: list[ClassFolder], asked: str, walker: Walker, classes: tuple[str, ...]) -> tuple[str, ...]:
     """The model's classes, if every photo is of one of them."""
     if not full:
-        raise _no_photos(asked)
+        raise _nothing(asked, walker)
     unknown = sorted({folder.name for folder in full if folder.name not in classes})
     if unknown:
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""

@@ -317,3 +317,52 @@ def test_avif_without_its_reader(monkeypatch):
     with pytest.raises(BadPhotoError, match="is AVIF and no AVIF reader is installed") as caught:
         decode(encoded(picture(), "AVIF"))
     assert caught.value.id == "D18"
+
+
+@pytest.mark.parametrize(
+    ("data", "id", "reason"),
+    [
+        (b"", "D2", "file is empty"),
+        (b"\x89PNG", "D2", "file ends early at byte 4"),
+        (encoded(Image.new("RGB", (7, 9)), "PNG"), "D10", "is smaller than 8 x 8 pixels (7 x 9)"),
+        (jpeg()[:-2].replace(b"\xff\xda", b"\xff\xdb", 1) + b"\xff\xd9", "D2", None),
+    ],
+)
+def test_reasons(data, id, reason):
+    with pytest.raises(BadPhotoError) as caught:
+        decode(data)
+    assert caught.value.id == id
+    assert reason in (None, caught.value.reason)
+
+
+def test_a_tiff_of_unknown_pixels_is_no_damage():
+    data = bytearray(encoded(Image.new("F", (9, 9)), "TIFF"))
+    at = data.index(struct.pack("<HHI", 258, 3, 1))  # bits a channel
+    data[at + 8] = 24
+    with pytest.raises(BadPhotoError, match="a kind of pixels that is not supported") as caught:
+        decode(bytes(data))
+    assert caught.value.id == "D6"
+
+
+def test_examine_gives_the_upright_size_and_sees_more_frames():
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    assert examine(encoded(picture(0, (30, 20)), exif=exif)) == room.Examined("JPEG", 20, 30, PhotoNote(0))
+    out = io.BytesIO()
+    picture(1).save(out, "GIF", save_all=True, append_images=[picture(2)])
+    assert examine(out.getvalue()).notes == PhotoNote.ANIMATED
+    torn = bytearray(out.getvalue())
+    second = torn.rindex(b"\x2c\0\0\0\0")
+    torn[second + 5 : second + 9] = b"\xff\xff\xff\xff"  # a second frame of 65535 x 65535
+    assert examine(bytes(torn)).notes == PhotoNote.ANIMATED
+    assert decode(bytes(torn)).shape == (40, 48, 3)
+
+
+def test_scans_of_a_jpeg():
+    assert formats.has_all_scans(jpeg())
+    slow = encoded(picture(), progressive=True)
+    assert formats.has_all_scans(slow)
+    last = slow.rindex(b"\xff\xda")
+    assert not formats.has_all_scans(slow[:last])
+    assert not formats.has_all_scans(slow[: last + 5])
+    assert formats.has_all_scans(encoded(picture(), restart_marker_blocks=1))

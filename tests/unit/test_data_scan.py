@@ -316,3 +316,37 @@ def test_select_and_without_keep_rows_together(tmp_path):
     assert part.paths == ["a/001.jpg", "a/002.jpg", "b/000.jpg"]
     assert (part.labels.tolist(), part.sizes.tolist()) == ([0, 0, 1], catalog.sizes[[1, 2, 3]].tolist())
     assert len(catalog.without([])) == 5
+
+
+def test_the_classes_of_a_finished_model(tmp_path):
+    """To evaluate, folders are matched by name; not every class need be there, nor train."""
+    root = write_classes(tmp_path / "p", {"test/b": 2, "test/c": 1})
+    with untouched(root):
+        catalog = scan_with(root, progress=Silent(), classes=("c", "a", "b"))
+    assert (catalog.classes, catalog.labels.tolist()) == (("c", "a", "b"), [2, 2, 0])
+    assert catalog.given.tolist() == [TEST] * 3
+    assert catalog.notices == ()
+    one = scan_with(write_classes(tmp_path / "q", {"b": 2}), progress=Silent(), classes=("a", "b"))
+    assert (one.labels.tolist(), one.given.tolist()) == ([1, 1], [NONE, NONE])
+
+
+def test_classes_that_a_finished_model_does_not_know(tmp_path):
+    root = write_classes(tmp_path / "p", {"a": 1, "y": 1, "z": 1})
+    with pytest.raises(DataError) as caught:
+        scan_with(root, progress=Silent(), classes=("a", "b"))
+    assert (caught.value.id, caught.value.files) == ("D9", ("y", "z"))
+    assert caught.value.what == 'the photos have a class the model does not know: "y" (and 1 more)'
+    (tmp_path / "empty/a").mkdir(parents=True)
+    with pytest.raises(MissingInputError, match="no photos found under"):
+        scan_with(tmp_path / "empty", progress=Silent(), classes=("a", "b"))
+
+
+def test_junk_behind_links_is_junk(tmp_path):
+    root = write_classes(tmp_path / "p", {"a": 1, "b": 1, ".cache": 1})
+    (root / "a/@eaDir").symlink_to("../.cache")
+    (root / "loop.jpg").symlink_to("loop.jpg")
+    assert scan(root).ignored == (
+        (".cache", ".cache/"),
+        ("a/@eaDir", "@eaDir/"),
+        ("loop.jpg", "outside the class folders"),
+    )
