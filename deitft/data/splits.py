@@ -39,7 +39,6 @@ ALWAYS_HELD_OUT = 10
 """Units a class needs to have at least one in val and in test."""
 NEVER_HELD_OUT = 2
 """Units up to which a class stays in train as a whole."""
-STARTS = {TEST: 0.0, VAL: 0.5}
 
 _BANDS = ((10_000, 0.10), (20_000, 0.08), (50_000, 0.06), (100_000, 0.04), (200_000, 0.03), (500_000, 0.02))
 

@@ -11,7 +11,7 @@ import pytest
 
 from deitft.core.records import csv_text
 from deitft.data.catalog import NONE, TEST, TRAIN, VAL, Catalog, object_column
-from deitft.data.splits import COLUMNS, assign, held_out_share, read_splits, write_splits
+from deitft.data.splits import COLUMNS, _Carving, assign, held_out_share, read_splits, write_splits
 from deitft.errors import DataError, MissingInputError
 
 
@@ -168,6 +168,34 @@ def test_a_forced_photo_never_empties_another_class():
         split = assign(replace(catalog, digests=digests), seed=seed).split
         assert min(counts_by_class(catalog, split, TRAIN)) >= 1
         assert (split[10:13] == split[0:3]).all()
+
+
+def carve(classes: list[list[int]], hashes: list[float], share: float) -> str:
+    """Sides of units whose hashes are chosen; ``classes`` lists the units of each class."""
+    units = np.array([unit for members in classes for unit in members])
+    labels = np.repeat(np.arange(len(classes)), [len(members) for members in classes]).astype(np.int32)
+    return "".join("RVT"[side] for side in _Carving(units, labels, np.array(hashes), share, [TEST, VAL]).sides())
+
+
+def test_a_side_borrows_from_the_far_end_of_the_other_half():
+    """Else a unit that leaves test, where the share shrinks, would be the next one forced into val."""
+    low = [0.05, 0.09, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.49]
+    assert carve([list(range(10))], low, 0.10) == "TTRRRRRRRV"
+    assert carve([list(range(10))], low, 0.08) == "TRRRRRRRRV"
+    high = [value + 0.5 for value in low]
+    assert carve([list(range(10))], high, 0.10) == "VVRRRRRRRT"
+    assert carve([list(range(10))], high, 0.08) == "VRRRRRRRRT"
+
+
+def test_the_last_of_another_class_in_train_is_not_forced_out():
+    """Unit 0 lies nearest to test, but it is all that the second class has in train."""
+    hashes = [0.11, 0.51, 0.52, 0.12, 0.2, 0.3, 0.4, 0.7, 0.8, 0.9]
+    assert carve([list(range(10))], hashes, 0.10) == "TVVRRRRRRR"
+    assert carve([list(range(10)), [0, 1, 2]], hashes, 0.10) == "RVVTRRRRRR"
+
+
+def test_where_all_would_be_held_out_the_one_farthest_inside_stays():
+    assert carve([[0, 1, 2]], [0.01, 0.09, 0.55], 0.10) == "TRV"
 
 
 def test_groups_are_kept_whole_and_go_by_their_name():
