@@ -9,7 +9,7 @@ import io
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +78,7 @@ class RunRecord:
     findings: list[dict[str, object]] = field(default_factory=list)
     errors: list[dict[str, object]] = field(default_factory=list)
     allowed_changes: list[str] = field(default_factory=list)
+    options: dict[str, bool] = field(default_factory=dict)
     ended: str | None = None
     version: int = RUN_RECORD_VERSION
 
@@ -128,11 +129,17 @@ def unguard_cell(text: str) -> str:
 
 def csv_text(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
     """Rows as CSV text, every text cell guarded."""
+    return csv_lines([columns, *([row.get(name, "") for name in columns] for row in rows)])
+
+
+def csv_lines(rows: Iterable[Sequence[object]]) -> str:
+    """Cells as CSV text, every text cell guarded; what ``csv.reader`` reads back."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([guard_cell(name) for name in columns])
+    plain, quoted = csv.writer(out, lineterminator="\n"), csv.writer(out, csv.unix_dialect)
     for row in rows:
-        writer.writerow([guard_cell(row.get(name, "")) for name in columns])
+        cells = [guard_cell(cell) for cell in row]
+        # The writer does not quote a lone carriage return, and the reader refuses it unquoted.
+        (quoted if any("\r" in cell for cell in cells if isinstance(cell, str)) else plain).writerow(cells)
     return out.getvalue()
 
 

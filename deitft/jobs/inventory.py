@@ -165,8 +165,7 @@ def runs(runs_dir: Path = Path("runs")) -> Table:
 
 def _score(record: RunRecord) -> float | None:
     """The test top-1 of a finished run, in 0..1."""
-    test = record.result.get("test")
-    value = test.get("top1") if isinstance(test, dict) else None
+    value = record.result.get("top1") if record.result.get("split") == "test" else None
     return float(value) if isinstance(value, int | float) else None
 
 

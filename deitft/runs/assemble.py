@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deitft.compute.device import Machine
 from deitft.core.progress import Progress
 from deitft.data.catalog import Catalog
-from deitft.errors import DataError
+from deitft.errors import RecipeError
 from deitft.models.build import Classifier, build
 from deitft.models.weights import LoadReport, WeightSource, find, load, preprocessing_of
 from deitft.models.zoo import ModelChoice
@@ -63,15 +64,15 @@ def source_of(plan: Plan, request: TrainRequest) -> WeightSource:
 
     Raises:
         UnavailableError: they are gone.
-        DataError: other weights stand there now (id C12).
+        RecipeError: other weights stand there now (id C12).
     """
     stored = plan.weights
     choice = resolve_model(plan.model)
     path = stored.get("path")
     source = find(choice, weights=str(path) if path else None, weights_dir=None, pretrained=path is not None)
     if source.record().get("sha256") != stored.get("sha256"):
-        raise DataError(
-            f"the starting weights {path} are not those the run began with",
+        raise RecipeError(
+            f"this is not the run you saved — the starting weights {path} are others",
             "restore them, or start a new run",
             id="C12",
         )
@@ -109,7 +110,7 @@ def facts_of(
         data_fingerprint=prepared.catalog.fingerprint,
         model=choice.timm_name,
         short_name=choice.short_name,
-        weights=source.record(),
+        weights=_findable(source),
         pretrained=source.kind != "none",
         family=shape.family,
         parameters=sum(parameter.numel() for parameter in shape.net.parameters()),
@@ -125,6 +126,12 @@ def facts_of(
         fixed_size=shape.fixed_size,
         linear_heads=shape.linear_heads,
     )
+
+
+def _findable(source: WeightSource) -> dict[str, Any]:
+    """The record of the weights, with a path that holds in every working directory."""
+    record = source.record()
+    return record | ({"path": str(Path(record["path"]).absolute())} if record.get("path") else {})
 
 
 def make_plan(recipe: Recipe, facts: Facts, request: TrainRequest, max_steps: int | None = None) -> Plan:

@@ -14,11 +14,12 @@ from deitft.compute.device import Machine, choose
 from deitft.core.progress import Progress, Silent, StopFlag
 from deitft.data.photos import PhotoSet
 from deitft.data.stream import EvalStream
-from deitft.errors import DeitftError, MissingInputError
+from deitft.errors import DeitftError, MissingInputError, UnavailableError
 from deitft.evaluation.predict import predict
 from deitft.evaluation.predictions import Predictions
 from deitft.models.build import Classifier, build
 from deitft.models.zoo import resolve
+from deitft.recipe.plan import read_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,13 @@ def load(
     """
     folder = bundle_folder(Path(run))
     bundle = load_bundle(folder)
-    machine = choose(device, threads=threads, workers=workers, precision=precision or "auto")
+    asked = precision or trained_precision(folder.parent)
+    try:
+        machine = choose(device, threads=threads, workers=workers, precision=asked)
+    except UnavailableError:
+        if precision is not None:
+            raise
+        machine = choose(device, threads=threads, workers=workers)  # trained elsewhere: what this device does well
     classifier = build(
         resolve(bundle.model_name).timm_name,
         num_classes=len(bundle.classes),
@@ -151,6 +158,14 @@ def load(
     classifier.net.load_state_dict(bundle.state(), strict=True)
     classifier.to(machine.device).eval()
     return LoadedClassifier(bundle, classifier, machine, folder)
+
+
+def trained_precision(run: Path) -> str:
+    """What a run computed in; "auto" where there is no run around a bundle, or no plan that can be read."""
+    try:
+        return read_plan(run / "plan.json").precision
+    except (DeitftError, OSError):
+        return "auto"
 
 
 def bundle_folder(run: Path) -> Path:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from deitft.core.files import probe_writable
-from deitft.core.records import RunRecord, read_run_record
+from deitft.core.progress import Progress
+from deitft.core.records import RunRecord, now, read_run_record
 from deitft.errors import DeitftError, MissingInputError, OutputError, StoppedError, UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -63,48 +66,76 @@ class RunFolder:
         return self.path / "report.html"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, progress: Progress | None = None) -> Iterator[None]:
         """Hold the folder for this process: two writers in one run would corrupt it.
 
         Raises:
             StoppedError: another living process holds it (id C5, exit 75).
+            OutputError: it cannot be written to (id C5, exit 73).
         """
+        probe_writable(self.path)
         lock = self.path / "lock"
-        _take(lock)
+        descriptor, before = _take(lock)
+        if before and progress is not None:
+            progress.say(f"{self.name} was left by process {before}, which is gone: taken over")
         try:
             yield
         finally:
             lock.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
-def _take(lock: Path) -> None:
-    for _ in range(2):
-        try:
-            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            holder = _holder(lock)
-            if holder is not None:
-                raise StoppedError(
-                    f"{lock.parent} is in use by process {holder}",
-                    "wait for it, or stop it first",
-                    id="C5",
-                ) from None
-            lock.unlink(missing_ok=True)  # left by a process that is gone
-            continue
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{os.getpid()}\n")
-        return
-    raise StoppedError(f"{lock.parent} is in use", "wait for the other process", id="C5")
+def _take(lock: Path) -> tuple[int, str]:
+    """The lock, open and ours, and who left it behind.
+
+    The system's lock decides, not what the file says: it goes with the process that holds it, however that ends,
+    and a later process of the same number is not taken for it. Forked workers do not inherit it.
+    """
+    while True:
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o644)
+        holder = os.read(descriptor, 1000).decode("utf-8", "replace").split()
+        if not _is_ours(descriptor):
+            os.close(descriptor)
+            raise StoppedError(
+                f"{lock.parent} is in use by {_holder(holder)}", "wait for it, or stop it first", id="C5"
+            )
+        if _stands(lock, descriptor):
+            break
+        os.close(descriptor)  # its holder took the file away between our two looks
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()} {platform.node() or 'unknown'} {now()}\n".encode(), 0)
+    return descriptor, holder[0] if holder and holder[0] != str(os.getpid()) else ""
 
 
-def _holder(lock: Path) -> int | None:
-    """The living process that holds a lock, or None."""
+def _is_ours(descriptor: int) -> bool:
+    """Lock an open file for this process. True, too, where the system or the disk knows no locks."""
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
     try:
-        holder = int(lock.read_text().split()[0])
-        os.kill(holder, 0)
-    except (OSError, ValueError, IndexError):
-        return None
-    return None if holder == os.getpid() else holder
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _stands(lock: Path, descriptor: int) -> bool:
+    """True where the name still leads to the open file."""
+    try:
+        return os.path.samestat(lock.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(words: list[str]) -> str:
+    """Who holds a lock, as the file tells: process, host, since when (UTC)."""
+    if len(words) != 3:
+        return "another process"
+    process, host, since = words
+    return f"process {process} on host {host} since {since.replace('T', ' ').removesuffix('+00:00')} UTC"
 
 
 def check_place(runs_dir: Path, name: str | None, data: Path) -> None:

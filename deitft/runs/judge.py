@@ -65,7 +65,8 @@ def probe_start(session: Session) -> dict[str, Any]:
     few = train if plan.total_steps == 0 else _few(train, plan.seed)
     sets = {"train": few, "val": session.prepared.photos(VAL), "test": session.prepared.photos(TEST)}
     seen = {}
-    with session.request.progress.task("frozen probe", sum(map(len, sets.values())), unit="photos") as task:
+    bar = session.request.progress.task("frozen probe", sum(map(len, sets.values())), unit="photos")
+    with session.stoppable("before the first step"), bar as task:
         for name, photos in sets.items():
             seen[name] = frozen_features(
                 session.classifier,
@@ -77,7 +78,6 @@ def probe_start(session: Session) -> dict[str, Any]:
                 task=task,
                 stop=session.stop,
             )
-    session.refuse_stop("looking at the frozen features")
     (train_features, train_labels), (val_features, val_labels) = seen["train"], seen["val"]
     with session.request.progress.task("solving the frozen probe", len(train_features)) as task:
         probes = []
@@ -125,7 +125,8 @@ def judge(session: Session) -> Judged:
     found = {}
     for name, split in (("val", VAL), ("test", TEST)):
         photos = session.prepared.photos(split)
-        with session.request.progress.task(f"looking at the {name} photos", len(photos), unit="photos") as task:
+        bar = session.request.progress.task(f"looking at the {name} photos", len(photos), unit="photos")
+        with session.stoppable("training is done and saved, its evaluation is not"), bar as task:
             found[name] = predict(
                 session.classifier,
                 eval_stream(session, photos),
@@ -136,7 +137,6 @@ def judge(session: Session) -> Judged:
                 task=task,
                 stop=session.stop,
             )
-    session.refuse_stop("evaluating")
     plan = session.plan
     fitted = fit_temperature(found["val"].logits(), found["val"].labels)
     majority = int(np.argmax(plan.train_counts))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deitft.core.files import write_bytes
 from deitft.core.progress import Progress, StopFlag, catch_stop_signals
-from deitft.core.records import guard_cell, parse_csv_text
+from deitft.core.records import csv_lines, unguard_cell
 from deitft.data.scan import list_photos
-from deitft.errors import DeitftError, MissingInputError, Notice, OutputError
-from deitft.runs.classifier import Answer, LoadedClassifier, load, loose_photos
+from deitft.errors import DeitftError, MissingInputError, Notice, OutputError, StorageError
+from deitft.runs.classifier import Answer, load, loose_photos
 
 CHUNK = 1024
 """Photos between two writes of the CSV: what an interruption costs at most."""
@@ -68,12 +70,14 @@ def predict_photos(
     if missing or not photos:
         what = f"no such photo or folder: {missing[0]}" if missing else "no photos named"
         raise MissingInputError(what, "check the path", id="D1", files=missing)
+    if out is not None:
+        _check_out(out)
     paths = list_photos(photos, progress=progress)
     if not paths:
         raise MissingInputError(f"no photos found under {photos[0]}", "check the path", id="D1")
     named = {str(path) for path in photos if path.is_file()}
     model = load(run, device=device, threads=threads, workers=workers, precision=precision)
-    writer = _Writer(out, model, min(top, len(model.classes)))
+    writer = _Writer(out, model.classes, min(top, len(model.classes)))
     stop = StopFlag()
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
@@ -121,10 +125,27 @@ def _row(answer: Answer, classes: Sequence[str], top: int) -> dict[str, Any]:
     }
 
 
+def _check_out(out: Path) -> None:
+    """Prove that the answers can be written, before a photo is opened; leaves nothing behind.
+
+    Raises:
+        OutputError: they cannot (id OUT).
+    """
+    new = not out.exists()
+    try:
+        with out.open("ab"):
+            pass
+        if new:
+            out.unlink()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"cannot write to {out} ({reason})", "choose another --out", id="OUT") from error
+
+
 class _Writer:
     """Appends answers to a CSV file; what is in it already need not be asked again."""
 
-    def __init__(self, out: Path | None, model: LoadedClassifier, top: int) -> None:
+    def __init__(self, out: Path | None, classes: Sequence[str], top: int) -> None:
         self.out = out
         self.top = top
         self.columns = ["path", "label", "probability"]
@@ -132,31 +153,68 @@ class _Writer:
             self.columns += [f"label_{place}", f"probability_{place}"]
         self.done: set[str] = set()
         if out is not None and out.exists():
-            self._take_up(out)
+            self._take_up(out, classes)
 
-    def _take_up(self, out: Path) -> None:
-        text = out.read_text()
-        whole = text[: text.rfind("\n") + 1]  # a kill can leave half a line
-        if whole and whole.splitlines()[0].split(",") != self.columns:
+    def _take_up(self, out: Path, classes: Sequence[str]) -> None:
+        """Read what is there. A kill can leave half a line: it is cut off, and its photo asked again.
+
+        Raises:
+            OutputError: it holds something else, or answers of a model with other classes (id OUT).
+        """
+        data = out.read_bytes()
+        rows = self._rows(data)
+        if rows is None:
             raise OutputError(f"{out} is there and holds something else", "choose another --out", id="OUT")
-        if whole != text:
-            out.write_text(whole)
-        self.done = {row["path"] for row in parse_csv_text(whole)}
+        other = next((cell for row in rows for cell in row[1::2] if cell not in classes), None)
+        if other is not None:
+            raise OutputError(
+                f'{out} holds answers of another model ("{other}" is no class of this one)',
+                "choose another --out",
+                id="OUT",
+            )
+        whole = _bytes([self.columns, *rows]) if rows else b""
+        if whole != data:
+            write_bytes(out, whole)
+        self.done = {row[0] for row in rows}
+
+    def _rows(self, data: bytes) -> list[list[str]] | None:
+        """The whole rows of a file of answers; None where it is something else."""
+        text = data[: data.rfind(b"\n") + 1].decode("utf-8", "surrogateescape")
+        if not text:  # empty, or killed in its first line
+            return [] if ",".join(self.columns).encode().startswith(data) else None
+        try:
+            header, *rows = (
+                [unguard_cell(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline=""))
+            )
+        except csv.Error:
+            return None
+        if rows and len(rows[-1]) < len(header):
+            rows.pop()  # killed in a file name of several lines
+        return rows if header == self.columns and all(len(row) == len(header) for row in rows) else None
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append answers.
+
+        Raises:
+            StorageError: they cannot be written any more (id OUT, exit 74).
+        """
         if self.out is None:
             return
-        new = not self.out.exists() or self.out.stat().st_size == 0
+        cells: list[list[object]] = []
+        for row in rows:
+            likeliest = [cell for name, share in row["top"] for cell in (name, f"{share:.6f}")]
+            cells.append([row["path"], *likeliest])
         try:
-            with self.out.open("a", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                if new:
-                    writer.writerow(self.columns)
-                for row in rows:
-                    likeliest = [cell for pair in row["top"] for cell in (pair[0], f"{pair[1]:.6f}")]
-                    writer.writerow([guard_cell(cell) for cell in [row["path"], *likeliest]])
-                file.flush()
+            new = not self.out.exists() or self.out.stat().st_size == 0
+            with self.out.open("ab") as file:
+                file.write(_bytes([self.columns, *cells] if new else cells))
         except OSError as error:
-            raise OutputError(
-                f"cannot write to {self.out} ({error.strerror})", "choose another --out", id="OUT"
+            reason = (error.strerror or str(error)).lower()
+            raise StorageError(
+                f"cannot write to {self.out} ({reason})", "make room and repeat the command: it goes on", id="OUT"
             ) from error
+
+
+def _bytes(rows: Sequence[Sequence[object]]) -> bytes:
+    """Rows as CSV. A file name that is not UTF-8 keeps its bytes."""
+    return csv_lines(rows).encode("utf-8", "surrogateescape")

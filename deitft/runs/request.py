@@ -44,6 +44,10 @@ class TrainRequest:
     progress: Progress = field(default_factory=Silent)
 
 
+KEPT_OPTIONS = ("strict", "skip_bad", "allow_leak", "probe")
+"""What a run was allowed and asked beside its plan; ``run.json`` keeps it, so that it is resumed as it began."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """What a training verb hands back: where everything is, and the numbers people ask for first.

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deitft.compute.device import Machine, choose, deterministic
+from deitft.compute.device import Machine, available_devices, choose, deterministic
 from deitft.core.files import write_json, write_text
 from deitft.core.progress import StopFlag, catch_stop_signals
 from deitft.core.records import RunRecord, parse_csv_text, read_run_record
+from deitft.data.catalog import NONE, TEST, TRAIN, VAL
 from deitft.data.splits import read_splits
-from deitft.errors import DataError, RecipeError
+from deitft.errors import RecipeError, UnavailableError
 from deitft.models.build import Classifier, build
 from deitft.models.zoo import resolve as resolve_model
 from deitft.recipe.load import recipe_yaml
@@ -42,23 +43,30 @@ def resume(
     Raises:
         RecipeError: data or recipe are not those of the run, field by field (id C12).
         DataError: no usable checkpoint (id C4).
+        UnavailableError: the device it trained on is not here (id DEVICE); name another with ``--device``.
     """
     record = read_run_record(run.path)
     if record.status == "done":
         request.progress.say(f"{run.name} is finished: nothing to do")
         return finished_result(run, record)
     plan = read_plan(run.plan)
-    machine = choose(
-        request.device, threads=request.threads or plan.threads, workers=request.workers, precision=plan.precision
-    )
+    machine = _machine(plan, request)
     deterministic(machine.threads)
     stop = StopFlag()
-    with catch_stop_signals(stop, request.progress), run.locked():
+    with catch_stop_signals(stop, request.progress), run.locked(request.progress):
         prepared, changed_photos = _photos(run, plan, request, machine, stop)
         now_asked = _replanned(plan, prepared, request, machine) if same_recipe else plan
         differences = {**_recipe_changes(plan, now_asked), **changed_photos}
         _refuse_changes(differences, request.allow_changed)
-        plan = replace(now_asked, data_fingerprint=prepared.catalog.fingerprint, photos=prepared.counts())
+        plan = replace(
+            now_asked,
+            data_fingerprint=prepared.catalog.fingerprint,
+            photos=prepared.counts(),
+            train_counts=prepared.train_counts(),
+            device=machine.device,
+            threads=machine.threads,
+            workers=machine.workers,
+        )
         if differences:
             record.allowed_changes.extend(f"{name}: {text}" for name, text in differences.items())
             write_json(run.plan, plan.record())
@@ -80,6 +88,22 @@ def resume(
         with recorded(session.record, run):
             session.record.write(run.path)
             return carry_out(session, resume=True, checkpoint=checkpoint)
+
+
+def _machine(plan: Plan, request: TrainRequest) -> Machine:
+    """What the run computed on before, where nothing else is asked for."""
+    if request.device == "auto" and plan.device not in available_devices():
+        raise UnavailableError(
+            f"the run trained on {plan.device}, which is not on this machine",
+            "go on with --device cpu",
+            id="DEVICE",
+        )
+    return choose(
+        plan.device if request.device == "auto" else request.device,
+        threads=request.threads or plan.threads,
+        workers=plan.workers if request.workers is None else request.workers,
+        precision=request.precision or plan.precision,
+    )
 
 
 def _empty_classifier(plan: Plan) -> Classifier:
@@ -108,9 +132,8 @@ def _photos(
     stored = parse_csv_text(run.splits.read_text())
     today = prepare_photos(replace(request, data=data, seed=plan.seed, splits=None), machine.threads, stop)
     if today.catalog.classes != plan.classes:
-        raise DataError(
-            f"the classes of {data} changed since the run began: "
-            f"{_difference(plan.classes, today.catalog.classes)}",
+        raise RecipeError(
+            f"this is not the run you saved — classes: {_difference(plan.classes, today.catalog.classes)}",
             "restore them, or start a new run",
             id="C12",
         )
@@ -127,12 +150,25 @@ def _photos(
     parts = [f"{len(paths)} {word} ({paths[0]})" for word, paths in kinds if paths]
     if not parts:
         return prepare_pinned(today, run), {}
-    return today, {"data": "photos " + ", ".join(parts)}
+    return _as_before(today, stored), {"data": "photos " + ", ".join(parts)}
 
 
 def prepare_pinned(prepared: Prepared, run: RunFolder) -> Prepared:
     """The same photos with the run's own splits: a later version's rule must not move them."""
     return replace(prepared, splits=read_splits(run.splits, prepared.catalog))
+
+
+def _as_before(today: Prepared, stored: Sequence[Mapping[str, str]]) -> Prepared:
+    """Photos of the run stay on their side, whatever they are called now; only new ones are assigned.
+
+    A test photo that moved into train would flatter every figure that comes after.
+    """
+    sides = {"": NONE, "train": TRAIN, "val": VAL, "test": TEST}
+    before = {row["sha256"]: sides[row["split"]] for row in stored}
+    split = today.splits.split.copy()
+    for row, digest in enumerate(today.catalog.digests):
+        split[row] = before.get(digest.hex(), split[row])
+    return replace(today, splits=replace(today.splits, split=split, note="photos of the run as they were"))
 
 
 def _difference(before: Sequence[str], after: Sequence[str]) -> str:

@@ -354,4 +354,6 @@ def _banners(judged: Judged) -> list[str]:
 
 
 def _limits() -> list[str]:
-    return ["The intervals know nothing of wrong labels: look at the likeliest label errors before a last decision."]
+    return [
+        "The intervals know nothing of wrong labels: look at the likeliest label errors before a last decision."
+    ]

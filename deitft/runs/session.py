@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deitft.compute.device import Machine
 from deitft.core.progress import StopFlag
 from deitft.core.records import RunRecord
+from deitft.errors import StoppedError
 from deitft.models.build import Classifier
 from deitft.models.weights import LoadReport
 from deitft.recipe.plan_types import Plan
@@ -35,17 +38,23 @@ class Session:
         """Seconds since the command began."""
         return elapsed(self.request)
 
-    def refuse_stop(self, during: str) -> None:
-        """End here if a signal came, with the words of what is saved.
+    @contextlib.contextmanager
+    def stoppable(self, saved: str) -> Iterator[None]:
+        """A signal ends the block, or what follows it, with the words of what is ``saved`` by then.
 
         Raises:
             StoppedError: of the signal's exit code.
         """
+        try:
+            yield
+        except StoppedError:
+            self._refuse_stop(saved)
+            raise
+        self._refuse_stop(saved)
+
+    def _refuse_stop(self, saved: str) -> None:
         if self.stop.by_signal:
-            self.record.status = "stopped"
-            raise self.stop.error(
-                f"while {during}, training is saved", f"continue with `deitft resume {self.folder.path}`"
-            )
+            raise self.stop.error(saved, f"continue with `deitft resume {self.folder.path}`")
 
 
 def elapsed(request: TrainRequest) -> float:

@@ -16,7 +16,7 @@ from deitft.core.records import RunRecord, command_line, environment, now
 from deitft.data.catalog import TRAIN, VAL
 from deitft.data.stream import TrainStream
 from deitft.data.transforms import check_albumentations
-from deitft.errors import DeitftError, RecipeError, UsageError
+from deitft.errors import DeitftError, RecipeError, StoppedError, UsageError
 from deitft.evaluation.metrics import validation_scores
 from deitft.evaluation.predict import predict
 from deitft.models.build import Classifier
@@ -31,9 +31,10 @@ from deitft.runs.finish import finish
 from deitft.runs.folder import RunFolder
 from deitft.runs.judge import Ending, eval_stream, probe_photo_count, probe_start
 from deitft.runs.prepare import Prepared, prepare, write_preparation
-from deitft.runs.request import RunResult, TrainRequest
+from deitft.runs.request import KEPT_OPTIONS, RunResult, TrainRequest
 from deitft.runs.session import Session, elapsed
 from deitft.training.checkpoint import Keeper, newest_good, open_checkpoint, restore
+from deitft.training.commit import clear_leftovers
 from deitft.training.log import RunLog, open_loggers
 from deitft.training.loop import Outcome, fit
 from deitft.training.state import TrainState, new_state
@@ -75,6 +76,8 @@ def train(request: TrainRequest) -> RunResult:
             outlook = measure.forecast(plan, costs, facts.parameters, elapsed=elapsed(request), probe_photos=probe)
             return plan_text.planned(plan, costs, outlook, request)
         request.progress.say(plan_text.one_line(plan))
+        if stop.by_signal:
+            raise stop.error("before the first step", "nothing was written; run the same command again")
         run = folder.create(request.runs_dir, request.verb, request.name)
         session = Session(
             request=request,
@@ -88,7 +91,7 @@ def train(request: TrainRequest) -> RunResult:
             stop=stop,
             hard_stop=_hard_stop(request, plan, costs),
         )
-        with run.locked(), recorded(session.record, run):
+        with run.locked(request.progress), recorded(session.record, run):
             write_text(run.recipe, recipe_yaml(recipe))
             write_json(run.plan, plan.record())
             write_preparation(prepared, run.path)
@@ -133,7 +136,7 @@ def carry_out(session: Session, *, resume: bool = False, checkpoint: Path | None
     plan, request, run = session.plan, session.request, session.folder
     began = time.perf_counter()
     place(session.classifier, plan)
-    state = new_state(plan, session.classifier)
+    state = _go_on(session, checkpoint) if resume else _begin(session)
     keeper = Keeper(
         run.checkpoints,
         every_seconds=plan.save_every_seconds,
@@ -141,22 +144,9 @@ def carry_out(session: Session, *, resume: bool = False, checkpoint: Path | None
         progress=request.progress,
         facts={"plan": sha256_file(run.plan)},
     )
-    saved = bool(resume and run.checkpoints.is_dir() and any(run.checkpoints.glob("step-*")))
-    if checkpoint is not None:
-        restore(state, open_checkpoint(checkpoint, request.progress))
-    elif saved:
-        restore(state, newest_good(run.checkpoints, request.progress))
-    if resume:
-        epoch, where = divmod(state.step, plan.steps_per_epoch)
-        request.progress.say(f"resuming {run.name}: epoch {epoch}, step {where} of {plan.steps_per_epoch}")
-    if state.step == 0:
-        if resume:
-            _start_again(session)
-        _probe(session)
     outcome = _fit(session, state, keeper)
     session.record.seconds["training"] = session.record.seconds.get("training", 0.0) + time.perf_counter() - began
     if outcome.reason == "stopped":
-        session.record.status = "stopped"
         raise session.stop.error(f"saved step {outcome.step}", f"continue with `deitft resume {run.path}`")
     return finish(session, Ending(state=state, outcome=outcome))
 
@@ -171,8 +161,29 @@ def place(classifier: Classifier, plan: Plan) -> None:
     classifier.set_fused_attention(not plan.device.startswith("cpu"))
 
 
+def _begin(session: Session) -> TrainState:
+    """The state before the first step. The running average begins with the heads that the probe has put in."""
+    _probe(session)
+    return new_state(session.plan, session.classifier)
+
+
+def _go_on(session: Session, checkpoint: Path | None) -> TrainState:
+    """The state of a checkpoint: the one named, else the newest good one; without any the run begins again."""
+    plan, run, progress = session.plan, session.folder, session.request.progress
+    if checkpoint is None and not any(run.checkpoints.glob("step-*")):
+        clear_leftovers(run.checkpoints)
+        progress.say(f"{run.name} has no checkpoint yet: it begins again")
+        _start_again(session)
+        return _begin(session)
+    state = new_state(plan, session.classifier)
+    restore(state, open_checkpoint(checkpoint, progress) if checkpoint else newest_good(run.checkpoints, progress))
+    epoch, where = divmod(state.step, plan.steps_per_epoch)
+    progress.say(f"resuming {run.name}: epoch {epoch}, step {where} of {plan.steps_per_epoch}")
+    return state
+
+
 def _start_again(session: Session) -> None:
-    """A run stopped before its first checkpoint begins with its starting weights, which must still be there."""
+    """A run that left no checkpoint begins with its starting weights, which must still be there."""
     plan, request = session.plan, session.request
     source = assemble.source_of(plan, request)
     begun = assemble.start(resolve_model(plan.model), source, plan)
@@ -226,13 +237,19 @@ def _fit(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
 
 
 def _hard_stop(request: TrainRequest, plan: Plan, costs: measure.Costs | None) -> float | None:
-    """When training must end so that what comes after it still fits, on a machine half as fast as measured."""
+    """When training must end so that what comes after it still fits, on a machine half as fast as measured.
+
+    Never before the time at which it was planned to end: a short limit has no room for so much caution.
+    """
     if request.time_limit is None or costs is None:
         return None
     looks = 1 if plan.ema_decay is None else 2
-    photos = (looks + 1) * plan.photos["val"] + plan.photos["test"]
+    photos = plan.photos["val"] + plan.photos["test"]
     after = photos * costs.photo_seconds + measure.REPORT_SECONDS
-    return time.monotonic() + max(1.0, request.time_limit - elapsed(request) - 2 * after - 5.0)
+    last_look = looks * plan.photos["val"] * costs.photo_seconds
+    careful = request.time_limit - 2 * (after + last_look) - 5.0
+    planned = measure.USED_SHARE * request.time_limit - after
+    return time.monotonic() + max(1.0, max(careful, planned) - elapsed(request))
 
 
 def _fitted(
@@ -270,6 +287,7 @@ def _new_record(request: TrainRequest, run: RunFolder, plan: Plan, prepared: Pre
         data={"path": plan.data, "fingerprint": plan.data_fingerprint, "photos": dict(plan.photos)},
         environment=environment(),
         findings=prepared.notices(),
+        options={name: getattr(request, name) for name in KEPT_OPTIONS},
     )
 
 
@@ -280,7 +298,8 @@ def recorded(record: RunRecord, run: RunFolder) -> Iterator[None]:
         yield
     except BaseException as error:
         if record.status == "running":
-            record.status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            resumable = isinstance(error, KeyboardInterrupt | StoppedError)
+            record.status = "stopped" if resumable else "failed"
         if isinstance(error, DeitftError):
             record.errors.append(error.record())
         else:

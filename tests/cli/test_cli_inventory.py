@@ -96,7 +96,7 @@ def test_runs_are_listed_broken_ones_too(call, tmp_path: Path, monkeypatch) -> N
     nothing = call("runs")
     assert (nothing.code, nothing.out, nothing.err) == (0, "", "no runs in runs\n")
     assert call("runs", "list", "--quiet").err == ""
-    make_run(Path("runs"), "finetune-1", result={"test": {"top1": 0.912}})
+    make_run(Path("runs"), "finetune-1", result={"split": "test", "top1": 0.912})
     make_run(Path("runs"), "finetune-2", status="stopped")
     make_run(Path("runs"), "hostile\x1b[31m")
     (Path("runs") / "broken").mkdir()
@@ -112,7 +112,7 @@ def test_runs_are_listed_broken_ones_too(call, tmp_path: Path, monkeypatch) -> N
     assert "broken" in rows["broken"]
     assert "not valid JSON" in rows["broken"]
     data = {item["name"]: item for item in json.loads(call("runs", "list", "--json").out)}
-    assert data["finetune-1"]["result"] == {"test": {"top1": 0.912}}
+    assert data["finetune-1"]["result"] == {"split": "test", "top1": 0.912}
     assert data["broken"]["error"]["id"] == "S6"
 
 
@@ -157,13 +157,19 @@ def test_rm_of_several_is_all_or_nothing_when_one_is_missing(call, tmp_path: Pat
 def test_rm_leaves_a_run_alone_that_a_process_works_on(call, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = make_run(Path("runs"), "finetune-1")
-    with subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]) as other:
-        (run / "lock").write_text(f"{other.pid}\n")
+    script = (
+        "import sys, time; from pathlib import Path; from deitft.runs.folder import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).locked(): print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(run)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
         said = call("runs", "rm", "finetune-1", "--yes")
         other.kill()
     assert said.code == 75
-    assert said.err.startswith("deitft: error [C5]: ")
+    assert said.err.startswith(f"deitft: error [C5]: runs/finetune-1 is in use by process {other.pid} ")
     assert (run / "run.json").is_file()
+    assert call("runs", "rm", "finetune-1", "--yes").code == 0  # that process is gone, its file is not
 
 
 @pytest.mark.parametrize(

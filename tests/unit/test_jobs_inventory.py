@@ -57,7 +57,12 @@ def test_a_copy_never_overwrites_by_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("result", "shown"),
-    [({}, ""), ({"test": {"top1": 0.5}}, "50.0"), ({"test": None}, ""), ({"test": {"top1": "x"}}, "")],
+    [
+        ({}, ""),
+        ({"split": "test", "top1": 0.5}, "50.0"),
+        ({"split": "val", "top1": 0.5}, ""),
+        ({"split": "test", "top1": "x"}, ""),
+    ],
 )
 def test_the_score_of_a_run_is_its_test_top1(result: dict[str, object], shown: str, tmp_path: Path) -> None:
     make_run(tmp_path / "a", result=result)
