@@ -20,6 +20,7 @@ import numpy.typing as npt
 from deitft.core.progress import Progress, StopFlag, Task
 from deitft.data import photo_cache, photo_reader
 from deitft.data.catalog import BadPhoto, Catalog, object_column, shown
+from deitft.data.forking import still_opencv
 from deitft.data.photo_cache import PhotoFacts
 from deitft.errors import Notice, OutputError, StorageError
 
@@ -113,6 +114,7 @@ def _read(
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Forked workers start at once and need no guard in the user's script; elsewhere they are spawned.
+    still_opencv()
     method = "fork" if "fork" in get_all_start_methods() and sys.platform != "darwin" else "spawn"
     start = photo_reader.start
     return ProcessPoolExecutor(workers, get_context(method), initializer=start, initargs=(os.getpid(),))

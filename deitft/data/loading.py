@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from deitft.data.catalog import shown
 from deitft.data.crops import Colour, Pixels
 from deitft.data.decode import BadPhotoError, decode
+from deitft.data.forking import still_opencv
 from deitft.data.photos import Lost, PhotoSet
 from deitft.errors import StoppedError
 
@@ -169,13 +170,11 @@ class WorkerDied(Exception):  # noqa: N818 - a signal to ourselves, no error of 
 def start_worker(number: int) -> None:
     """A worker leaves Ctrl-C and SIGTERM, which reach a whole group of processes, to the process that trains.
 
-    It has one thread, and OpenCV's too (albumentations): its thread pool does not survive a fork.
+    It has one thread.
     """
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     torch.set_num_threads(1)
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(0)
 
 
 def _as_loaded(loaded: Any) -> Any:
@@ -196,6 +195,7 @@ class Crew:
     _at_exit: Finalize = field(init=False)
 
     def __post_init__(self) -> None:
+        still_opencv()
         with warnings.catch_warnings(), _undisturbed():
             warnings.filterwarnings("ignore", message="This DataLoader will create")  # the user chose the number
             loader: DataLoader[Loaded] = DataLoader(

@@ -47,7 +47,6 @@ def start(parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
-    cv2.setNumThreads(1)
 
 
 def _end_with(parent: int) -> None:
