@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from deitft.core.records import RunRecord, command_line, environment, now
 from deitft.data.catalog import TRAIN, VAL
 from deitft.data.stream import TrainStream
 from deitft.data.transforms import check_albumentations
-from deitft.errors import DeitftError, RecipeError, StoppedError, UsageError
+from deitft.errors import DataError, DeitftError, RecipeError, StoppedError, UsageError
 from deitft.evaluation.metrics import validation_scores
 from deitft.evaluation.predict import predict
 from deitft.models.build import Classifier
@@ -36,7 +37,7 @@ from deitft.runs.session import Session, elapsed
 from deitft.training.checkpoint import Keeper, newest_good, open_checkpoint, restore
 from deitft.training.commit import clear_leftovers
 from deitft.training.log import RunLog, open_loggers
-from deitft.training.loop import Outcome, fit
+from deitft.training.loop import DIRECTIONS, Outcome, fit
 from deitft.training.state import TrainState, new_state
 
 
@@ -219,7 +220,14 @@ def _fit(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
                 task=task,
                 stop=stop,
             )
-        return validation_scores(found) if len(found) == len(val) else None
+        if len(found) < len(val):
+            return None
+        try:
+            return validation_scores(found)
+        except DataError as error:
+            if error.id != "N1":
+                raise
+            return dict.fromkeys(DIRECTIONS, math.nan)  # not the photos' fault: the loop says that it diverged
 
     loggers = open_loggers(request.log_to, session.folder.path, name=session.folder.name, config=plan.record())
     log = RunLog(session.folder.path, progress=request.progress, loggers=loggers, after_step=state.step)

@@ -1,0 +1,101 @@
+"""A process that has imported everything and trained nothing: each command line is a fork of it.
+
+The real command line in a process of its own, without the seconds that imports take. Requests and answers are lines
+of JSON; see ``run_kit.Zygote``. (A process that has run a backward pass cannot be forked: torch refuses.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+HEAVY = ("deitft.runs.train", "deitft.runs.resume", "deitft.runs.evaluating", "deitft.runs.predicting")
+
+
+def serve() -> dict[str, Any] | None:
+    """Answer requests until stdin ends. In a forked child: the request it is to carry out."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            pid, status = os.waitpid(request["wait"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            answer = os.fork()
+            if answer == 0:
+                return dict(request)
+        print(json.dumps(answer), flush=True)
+    return None
+
+
+def become(request: dict[str, Any]) -> None:
+    """A process as a shell would start it: own session, own output, own environment, default signals."""
+    os.setsid()
+    if request["tty"]:
+        files = [os.open(request["tty"], os.O_RDWR)] * 3  # the first terminal a session opens is its own
+    else:
+        mode = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        files = [os.open("/dev/null", os.O_RDONLY), os.open(request["out"], mode), os.open(request["err"], mode)]
+    for target, file in enumerate(files):
+        os.dup2(file, target)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    for command in request["before"]:
+        subprocess.run(command, check=True, shell=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if request["nobody"]:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    sys.argv = ["deitft", *request["words"]]
+    if request["at"]:
+        watch_progress(*request["at"])
+
+
+def watch_progress(title: str, count: int, act: str) -> None:
+    """Do something when a task of this title has moved so far: send a signal, or run a shell command."""
+    from run_kit import Watched
+
+    from deitft.cli import app
+
+    opened = app.open_progress
+
+    def acting() -> None:
+        if act.startswith("signal "):
+            number = getattr(signal, act.split()[1])
+            os.killpg(0, number) if act.endswith("group") else os.kill(os.getpid(), number)
+        else:
+            subprocess.run(act, shell=True, check=True)
+
+    @contextlib.contextmanager
+    def watched(**how: Any) -> Iterator[Any]:
+        with opened(**how) as progress:
+            yield Watched(progress, title, count, acting)
+
+    app.open_progress = watched
+
+
+def main() -> int:
+    """The zygote, and each of its children."""
+    for name in HEAVY:
+        importlib.import_module(name)
+    from deitft.cli.app import main as command_line
+
+    print("ready", flush=True)
+    request = serve()
+    if request is None:
+        return 0
+    become(request)
+    return command_line()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
