@@ -257,7 +257,7 @@ def test_readers_end_when_their_parent_is_killed(tmp_path):
         from deitft.data.scan import scan
         def slow(data):
             import os
-            print(os.getpid(), flush=True)
+            os.write(1, b"%d\\n" % os.getpid())  # in one piece: two write at once
             time.sleep(30)
         photo_reader.examine = slow
         inspect(scan(sys.argv[1], progress=Silent()), workers=2, progress=Silent(), cache_dir=None)
