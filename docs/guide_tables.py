@@ -1,4 +1,4 @@
-"""Make the tables inside docs/guides/ from the code: what the auto rules decide. ``make reference`` calls it.
+"""Make the tables inside the guides and concepts from the code: what rules decide. ``make reference`` calls it.
 
 A table stands between `<!-- table: NAME … -->` and `<!-- end of table -->`; the text around it is written by hand.
 A test fails where a table and the code differ.
@@ -118,11 +118,19 @@ def kinds_table() -> str:
     return table((f"model, AdamW, batch {auto_rules.LR_BATCH}", "peak lr", "lowest layer gets", "drop path"), rows)
 
 
+def shares_table() -> str:
+    """The share of photos that val and test get, by the size of the folder."""
+    sizes = [10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 999_999]
+    rows: list[tuple[object, ...]] = [(f"up to {size:,}", f"{held_out_share(size):.1%}") for size in sizes]
+    rows.append(("1,000,000 and more", f"{held_out_share(1_000_000):.1%}"))
+    return table(("photos", "val, and test as well"), rows)
+
+
 def guides() -> dict[str, str]:
-    """Guide (path below docs/) -> its text with every table in it made anew."""
-    made = {"plan": plan_table, "kinds": kinds_table}
+    """Page (path below docs/) -> its text with every table in it made anew."""
+    made = {"plan": plan_table, "kinds": kinds_table, "shares": shares_table}
     found = {}
-    for file in sorted((DOCS / "guides").glob("*.md")):
+    for file in sorted([*(DOCS / "guides").glob("*.md"), *(DOCS / "concepts").glob("*.md")]):
         text = file.read_text("utf-8")
         if MARK.search(text):
             new = MARK.sub(lambda match: f"{match[1]}\n{made[match[2]]()}\n{match[4]}", text)

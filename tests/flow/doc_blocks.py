@@ -1,15 +1,16 @@
 """Pages are run: what README.md, docs/guides/ and docs/concepts/ show is what happens.
 
-- A ``console`` block: each line that begins with ``$ `` is a command, run as it stands; the lines below it are what
-  it says, talk before data, where ``…`` stands for anything and lines may be left out. It must end with 0, unless
-  one of these lines is an error. A line ``^C`` presses Ctrl-C as soon as the run has begun.
+- A ``console`` block: each line that begins with ``$ `` is a command, run as it stands; the lines below it are
+  what it says, talk before data, where ``…`` stands for anything and lines may be left out. It must end with 0,
+  unless one of these lines is an error. A line ``^C`` presses Ctrl-C as soon as the run has begun.
 - A ``python`` block is run; the blocks of a page share their names.
 - A ``yaml`` block whose first line is ``# NAME.yaml`` becomes that file.
 - Any other block (``sh``, ``text``, none) is only shown.
 
-Each page starts in a folder of its own with ``photos/``, ``more-photos/`` (two folders of classes), ``new/`` (loose
-photos), ``weights/`` (one model in timm's layout) and, but for the README, a finished run ``runs/finetune-1``. So
-that a page takes seconds, ``small`` makes what trains small, where the page does not say otherwise.
+Each page starts in a folder of its own with ``photos/``, ``more-photos/`` (two folders of classes), ``new/``
+(loose photos), ``weights/`` (one model in timm's layout) and, but for the README, a finished run
+``runs/finetune-1``. So that a page takes seconds, ``small`` makes what trains small, where the page does not say
+otherwise.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def small(words: list[str], environment: Mapping[str, str]) -> list[str]:
     if verb not in ("finetune", "resume", "evaluate", "predict"):
         return words
     names = SMALL if verb == "finetune" else {name: SMALL[name] for name in ("--threads", "--workers")}
-    weights = {"--weights", "--weights-dir"} & set(words) or "DEITFT_WEIGHTS_DIR" in environment
+    weights = {"--weights", "--weights-dir", "--pretrained"} & set(words) or "DEITFT_WEIGHTS_DIR" in environment
     added = []
     for name, value in names.items():
         if name in words or (name == "--no-pretrained" and weights):
@@ -123,7 +124,8 @@ class Page:
                     self._command(command)
             elif block.kind == "python":
                 self.ran += 1
-                exec(compile("\n" * (block.line - 1) + block.text, str(self.file), "exec"), self.names)
+                code = compile("\n" * (block.line - 1) + block.text, str(self.file), "exec")
+                exec(code, self.names)  # noqa: S102 - the page is ours
                 self.capture.readouterr()
             elif block.kind == "yaml" and (named := re.match(r"# ([\w.-]+\.yaml)\n", block.text)):
                 Path(named[1]).write_text(block.text, "utf-8")

@@ -11,19 +11,21 @@ from deitft.data.digits import write_digits
 
 CLASSES = {"0": "dress", "1": "hat", "2": "shoe"}
 """Digits in the place of products: as many photos as one likes, and never another's."""
+A_CLASS = 80
+"""Photos of each class in ``photos``."""
 
 
 def furnish(folder: Path) -> Path:
-    """Photos in ``folder``: 80 a class in ``photos``, the others in ``more-photos``, and loose ones in ``new``."""
+    """Photos in ``folder``: some in ``photos``, the others in ``more-photos``, numbered; loose ones in ``new``."""
     digits = write_digits(folder / "digits")
     for digit, name in CLASSES.items():
-        files = sorted((digits / digit).iterdir())
-        for place, some in (("photos", files[:80]), ("more-photos", files[80:])):
+        for place in ("photos", "more-photos"):
             (folder / place / name).mkdir(parents=True)
-            for file in some:
-                shutil.copy(file, folder / place / name / file.name)
+        for number, file in enumerate(sorted((digits / digit).iterdir()), start=1):
+            place = "photos" if number <= A_CLASS else "more-photos"
+            shutil.copy(file, folder / place / name / f"{number:04d}.png")
     (folder / "new").mkdir()
-    for file, name in zip(sorted((digits / "0").iterdir())[-3:], ("back", "front", "side"), strict=True):
+    for file, name in zip(sorted((digits / "3").iterdir())[:3], ("back", "front", "side"), strict=True):
         shutil.copy(file, folder / "new" / f"{name}.png")
     shutil.rmtree(digits)
     return folder
