@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: setup check test demo fmt clean test-slow reference
+.PHONY: setup check test demo fmt clean test-slow reference bench-clothing bench-attention bench-resume
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -32,6 +32,16 @@ test-slow: $(STAMP)
 
 demo: $(STAMP)
 	$(PY) benchmarks/demo.py
+
+# Long measurements. Each goes on where it was interrupted; records are in benchmarks/records/.
+bench-clothing: $(STAMP)
+	$(PY) benchmarks/clothing.py
+
+bench-attention: $(STAMP)
+	$(PY) benchmarks/attention_kernel.py
+
+bench-resume: $(STAMP)
+	$(PY) benchmarks/resume_kills.py
 
 reference: $(STAMP)
 	$(PY) docs/generate.py
