@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from doc_blocks import OpenPage, blocks
+from doc_blocks import SMALL, SMALL_FIELDS, Block, OpenPage, blocks, commands, missing_line, small, split_pipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted((ROOT / "docs" / "guides").glob("*.md")), *sorted((ROOT / "docs" / "concepts").glob("*.md"))]
@@ -82,3 +82,32 @@ def test_every_file_of_a_run_stands_on_its_page(furnished: Path) -> None:
     there |= {re.sub(r"\d+", "000120", f"checkpoints/{path.name}/") for path in (run / "checkpoints").iterdir()}
     assert there <= told, there - told
     assert told - there == {"probe.json", "lock"}, "a file is told of that this run does not have"
+
+
+def test_what_is_not_said_is_noticed() -> None:
+    assert missing_line(["a … c", "d"], "x\na b  c\nd\n") is None
+    assert missing_line(["d", "a … c"], "a b c\nd\n") == "a … c", "another order"
+    assert missing_line(["a (95 %)"], "a (95 %) or so\n") == "a (95 %)", "a part of a line"
+
+
+def test_commands_are_read_as_they_stand() -> None:
+    first, second = commands(Block("console", "$ deitft x \\\n  --y\nsaid\n$ deitft z\n^C\n", 1))
+    assert (first.text, first.says, first.interrupted) == ("deitft x --y", ["said"], False)
+    assert (second.text, second.line, second.interrupted) == ("deitft z", 4, True)
+    assert split_pipe("deitft runs --json | head -3 > a") == ("deitft runs --json ", "| head -3 > a")
+    assert split_pipe("deitft x 'a|b'") == ("deitft x 'a|b'", "")
+
+
+def test_small_settings_give_way_to_the_page() -> None:
+    words = small(["finetune", "photos", "--weights", "w", "--set", "train.length=3 steps", "--threads", "2"], {})
+    assert "--no-pretrained" not in words
+    assert words.count("--threads") == 1
+    assert sum("train.length" in word for word in words) == 1
+    assert small(["runs"], {}) == ["runs"]
+
+
+def test_the_page_about_pages_names_the_small_settings() -> None:
+    page = (ROOT / "docs/guides/README.md").read_text("utf-8")
+    for option, value in SMALL.items():
+        assert (option if value is None else f"{option} {value}") in page
+    assert SMALL_FIELDS.keys() - {field for field in SMALL_FIELDS if field in page} == {"train.length_factor"}
