@@ -1,6 +1,6 @@
 """Fused or plain attention: images a second of a training step, the two in turn, in one process.
 
-    python benchmarks/attention_kernel.py
+python benchmarks/attention_kernel.py
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def main() -> None:
     model = build("deit_tiny_distilled_patch16_224", num_classes=10).to(machine.device)
     samples: dict[str, list[float]] = {"fused": [], "plain": []}
     for number in range(ROUNDS + 1):
-        for name in samples:
+        for name, values in samples.items():
             model.set_fused_attention(name == "fused")
             speed = BATCH / step_seconds(model, machine.device, machine.precision)
             if number:  # the first round pays for the kernels
-                samples[name].append(speed)
+                values.append(speed)
     medians = {name: statistics.median(values) for name, values in samples.items()}
     ratios = [plain / fused for plain, fused in zip(samples["plain"], samples["fused"], strict=True)]
     print(medians, f"plain / fused: {min(ratios):.2f} to {max(ratios):.2f}")
@@ -36,7 +36,12 @@ def main() -> None:
     ledger.add(
         f"attention-kernel-{len(ledger.rows) + 1}",
         {
-            "subject": {"model": "deit_ti", "batch": BATCH, "precision": machine.precision, "device": machine.device},
+            "subject": {
+                "model": "deit_ti",
+                "batch": BATCH,
+                "precision": machine.precision,
+                "device": machine.device,
+            },
             "metric": {"name": "images a second, forward and backward", "direction": "higher"},
             "samples": samples,
             "medians": medians,

@@ -1,4 +1,4 @@
-"""Records of measurements: one line of JSON each, written once. A script that is run again goes on where it was."""
+"""Records of measurements: one line of JSON each, written once. A script run again goes on where it was."""
 
 from __future__ import annotations
 
