@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def finetune(photos: Path, runs_dir: Path, name: str, *settings: str, **more: An
 
 
 def fingerprints(run: Path) -> dict[str, str]:
-    """SHA-256 of the weights of a finished run and of its predictions, and what training saw, but for the clock."""
+    """SHA-256 of a finished run's weights and predictions, and its rows of metrics, but for the clock."""
     files = ("best/model.safetensors", "last/model.safetensors", "predictions.csv", "predictions-val.csv")
     rows = parse_csv_text((run / "metrics.csv").read_text())
     seen = [{name: cell for name, cell in row.items() if "second" not in name} for row in rows]
@@ -89,8 +89,11 @@ def record_of(run: Path) -> dict[str, Any]:
 class Watched:
     """A progress that does something once, when a task of this title has moved so far; the talk is kept."""
 
-    def __init__(self, inner: Progress, title: str, count: int, act: Callable[[], object]) -> None:
+    def __init__(
+        self, inner: Progress, title: str, count: int, act: Callable[[], object], *, time: int = 1
+    ) -> None:
         self.inner, self.title, self.count, self.act = inner, title, count, act
+        self.tasks_to_go = time
         self.done = False
 
     def say(self, text: str) -> None:
@@ -102,7 +105,9 @@ class Watched:
     @contextlib.contextmanager
     def task(self, title: str, total: int | None = None, *, unit: str = "") -> Iterator[Task]:
         with self.inner.task(title, total, unit=unit) as task:
-            yield WatchedTask(self, task) if title.startswith(self.title) else task
+            self.tasks_to_go -= title.startswith(self.title)
+            ours = title.startswith(self.title) and self.tasks_to_go <= 0
+            yield WatchedTask(self, task) if ours else task
 
 
 class WatchedTask:
@@ -126,17 +131,17 @@ class WatchedTask:
             self.watch.act()
 
 
-def signal_at(title: str, count: int, number: int) -> Watched:
-    """A progress that sends this process a signal at a place of a run."""
-    return Watched(Silent(), title, count, lambda: os.kill(os.getpid(), number))
+def signal_at(title: str, count: int, number: int, *, time: int = 1) -> Watched:
+    """A progress that sends this process a signal at a place of a run: in the ``time``-th task of a title."""
+    return Watched(Silent(), title, count, lambda: os.kill(os.getpid(), number), time=time)
 
 
 @contextlib.contextmanager
 def fails(kind: type[DeitftError], id: str) -> Iterator[pytest.ExceptionInfo[DeitftError]]:
-    """The block ends with this error, of exactly this class, told in one line."""
+    """The block ends with this error, of exactly this exit code and id, told in one line."""
     with pytest.raises(kind) as caught:
         yield caught
-    assert caught.type is kind
+    assert caught.value.exit_code == kind.exit_code
     assert caught.value.id == id, caught.value.line
     assert "\n" not in caught.value.line
 
@@ -274,10 +279,12 @@ class Zygote:
         at: tuple[str, int, str] | None = None,
         nobody: bool = False,
         before: Sequence[str] = (),
+        patch: Mapping[str, object] | None = None,
     ) -> Command:
-        """Begin a command line. ``at``: (title of a task, how far, what then: "signal SIGKILL" or a shell command).
+        """Begin a command line. ``at``: (title of a task, how far, "signal SIGKILL" or a shell command).
 
-        ``before``: shell commands that the process runs first; ``nobody``: it is no administrator.
+        ``before``: shell commands that the process runs first; ``nobody``: it is no administrator; ``patch``:
+        other values for constants.
         """
         self.started += 1
         base = self.folder / f"command-{self.started}"
@@ -292,6 +299,7 @@ class Zygote:
             "at": at,
             "nobody": nobody,
             "before": list(before),
+            "patch": dict(patch or {}),
         }
         pid = self.ask(request)
         return Command(pid, self, Path(f"{base}.out"), Path(f"{base}.err"), tty)

@@ -1,7 +1,7 @@
 """A process that has imported everything and trained nothing: each command line is a fork of it.
 
-The real command line in a process of its own, without the seconds that imports take. Requests and answers are lines
-of JSON; see ``run_kit.Zygote``. (A process that has run a backward pass cannot be forked: torch refuses.)
+The real command line in a process of its own, without the seconds that imports take. Requests and answers are
+lines of JSON; see ``run_kit.Zygote``. (A process that has run a backward pass cannot be forked: torch refuses.)
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ def become(request: dict[str, Any]) -> None:
         os.setgid(65534)
         os.setuid(65534)
     sys.argv = ["deitft", *request["words"]]
+    for name, value in request["patch"].items():
+        module, _, attribute = name.rpartition(".")
+        setattr(importlib.import_module(module), attribute, value)
     if request["at"]:
         watch_progress(*request["at"])
 

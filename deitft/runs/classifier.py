@@ -79,7 +79,7 @@ class LoadedClassifier:
                 precision=self.machine.precision,
                 channels_last=False,
                 task=task,
-                stop=stop or StopFlag(),
+                stop=StopFlag() if stop is None else stop,  # a flag that is not set is false
             )
 
     def predict(

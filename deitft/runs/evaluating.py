@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deitft.core.files import probe_writable, write_json
+from deitft.core.files import write_json
 from deitft.core.progress import Progress, StopFlag, catch_stop_signals
 from deitft.data.audit import audit
 from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, Catalog
@@ -20,6 +20,7 @@ from deitft.evaluation.metrics import Metrics
 from deitft.evaluation.metrics import evaluate as judge
 from deitft.evaluation.predictions import Predictions
 from deitft.runs.classifier import load
+from deitft.runs.folder import check_writable
 from deitft.runs.words import metric_rows
 
 
@@ -60,7 +61,7 @@ def evaluate_run(
 ) -> Evaluation:
     """See ``jobs.evaluate``."""
     if out is not None:
-        probe_writable(out)
+        check_writable(out, "choose another place with --out")
     model = load(run, device=device, threads=threads, workers=workers, precision=precision)
     stop = StopFlag()
     with catch_stop_signals(stop, progress):

@@ -73,7 +73,7 @@ class RunFolder:
             StoppedError: another living process holds it (id C5, exit 75).
             OutputError: it cannot be written to (id C5, exit 73).
         """
-        probe_writable(self.path)
+        check_writable(self.path, "make it writable, or go on with a copy of it")
         lock = self.path / "lock"
         descriptor, before = _take(lock)
         if before and progress is not None:
@@ -136,6 +136,18 @@ def _holder(words: list[str]) -> str:
         return "another process"
     process, host, since = words
     return f"process {process} on host {host} since {since.replace('T', ' ').removesuffix('+00:00')} UTC"
+
+
+def check_writable(place: Path, hint: str) -> None:
+    """Prove that files can be written in a folder; it is made if need be.
+
+    Raises:
+        OutputError: they cannot (id C5, exit 73).
+    """
+    try:
+        probe_writable(place)
+    except OutputError as error:
+        raise OutputError(error.what, hint, id="C5") from error
 
 
 def check_place(runs_dir: Path, name: str | None, data: Path) -> None:

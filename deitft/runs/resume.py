@@ -10,7 +10,7 @@ from deitft.compute.device import Machine, available_devices, choose, determinis
 from deitft.core.files import write_json, write_text
 from deitft.core.progress import StopFlag, catch_stop_signals
 from deitft.core.records import RunRecord, parse_csv_text, read_run_record
-from deitft.data.catalog import NONE, TEST, TRAIN, VAL
+from deitft.data.catalog import NONE, TEST, TRAIN, VAL, shown
 from deitft.data.splits import read_splits
 from deitft.errors import RecipeError, UnavailableError
 from deitft.models.build import Classifier, build
@@ -129,7 +129,7 @@ def _photos(
 ) -> tuple[Prepared, dict[str, str]]:
     """The photos of today, and how they differ from those of the run (empty where they do not)."""
     data = Path(plan.data)
-    stored = parse_csv_text(run.splits.read_text())
+    stored = parse_csv_text(run.splits.read_bytes().decode())
     today = prepare_photos(replace(request, data=data, seed=plan.seed, splits=None), machine.threads, stop)
     if today.catalog.classes != plan.classes:
         raise RecipeError(
@@ -147,7 +147,7 @@ def _photos(
         path for path in now.keys() & before.keys() if str(now[path]["label"]) != before[path]["label"]
     )
     kinds = (("changed", changed), ("added", added), ("gone", gone), ("relabelled", relabelled))
-    parts = [f"{len(paths)} {word} ({paths[0]})" for word, paths in kinds if paths]
+    parts = [f"{len(paths)} {word} ({shown(paths[0])})" for word, paths in kinds if paths]
     if not parts:
         return prepare_pinned(today, run), {}
     return _as_before(today, stored), {"data": "photos " + ", ".join(parts)}
