@@ -1,0 +1,101 @@
+"""The public names of the package, used as a notebook uses them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from run_kit import CLASSES, ONE_THREAD, fails, finetune, fingerprints
+
+import deitft
+from deitft import errors
+from deitft.errors import DataError, MissingInputError, UsageError
+
+HERE = {"device": "cpu", "threads": 1, "workers": 0}
+
+
+def test_names_are_there_and_typed() -> None:
+    assert set(deitft.__all__) <= set(dir(deitft))
+    for name in deitft.__all__:
+        value = getattr(deitft, name)
+        if name == "__version__":
+            continue
+        assert inspect.getdoc(value)
+        signature = inspect.signature(value)
+        assert signature.return_annotation is not inspect.Signature.empty
+        assert all(each.annotation is not inspect.Parameter.empty for each in signature.parameters.values())
+    with pytest.raises(AttributeError, match="no attribute 'finetun'"):
+        deitft.finetun  # noqa: B018
+
+
+def test_importing_it_loads_nothing_heavy_and_prints_nothing() -> None:
+    script = (
+        "import sys, deitft; dir(deitft); deitft.finetune, deitft.evaluate, deitft.resume\n"
+        "heavy = {'torch', 'timm', 'albumentations', 'sklearn', 'matplotlib', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_train_load_predict_evaluate(whole: Path, photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = deitft.resume(whole)
+    assert run.folder == whole
+    assert json.loads(json.dumps(run.record()))["status"] == "done"
+    assert ("Model", str(whole / "best")) in list(run.summary())
+    shoes = deitft.load(run.folder, **HERE)
+    paths = sorted((photos / "shoe").iterdir())[:4]
+    answers = shoes.predict(paths)
+    assert [answer.path for answer in answers] == [str(path) for path in paths]
+    assert {answer.label for answer in answers} <= set(CLASSES) == set(shoes.classes)
+    table = deitft.predict(whole, paths, **HERE)
+    assert [(row["label"], row["probability"]) for row in table.rows] == [
+        (answer.label, pytest.approx(answer.probability, abs=1e-6)) for answer in answers
+    ]
+    found = deitft.evaluate(whole, photos, **HERE)
+    assert found.metrics.n == 96
+    assert capfd.readouterr() == ("", "")  # a library does not talk
+
+
+def test_text_and_paths_are_both_taken(whole: Path, photos: Path) -> None:
+    photo = sorted(photos.rglob("*.jpg"))[0]
+    one = deitft.predict(str(whole), [str(photo)], **HERE).rows
+    assert one == deitft.predict(whole, [photo], **HERE).rows
+
+
+def test_a_thread_that_is_not_the_main_one_can_train(whole: Path, photos: Path, tmp_path: Path) -> None:
+    """As in a web server or a notebook's kernel: no signal handler can be set there, with a data worker too."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(finetune(photos, tmp_path, "a", workers=1)))
+    thread.start()
+    thread.join(120)
+    assert len(results) == 1
+    assert fingerprints(results[0].folder) == fingerprints(whole)
+
+
+def test_mistakes_are_errors_with_an_id_and_one_line(whole: Path, photos: Path, tmp_path: Path) -> None:
+    with fails(MissingInputError, "D1"):
+        deitft.finetune(tmp_path / "nothing")
+    with fails(UsageError, "MODEL") as caught:
+        deitft.finetune(photos, model="deit_tiny", runs_dir=tmp_path / "runs", **ONE_THREAD)
+    assert "deit_ti" in caught.value.line
+    with fails(UsageError, "RUN"):
+        finetune(photos, tmp_path / "runs", "../x")
+    with fails(errors.OutputError, "C5"):
+        finetune(photos, photos / "runs", "a")
+    with fails(MissingInputError, "RUN"):
+        deitft.resume(tmp_path / "nothing")
+    with fails(DataError, "S6"):
+        bundle = tmp_path / "bundle"
+        bundle.mkdir()
+        for file in (whole / "best").iterdir():
+            (bundle / file.name).write_bytes(file.read_bytes())
+        (bundle / "model.safetensors").write_bytes((bundle / "model.safetensors").read_bytes()[:-4] + b"abcd")
+        deitft.load(bundle, **HERE)
+    assert not (tmp_path / "runs").exists()
+    assert not (photos / "runs").exists()

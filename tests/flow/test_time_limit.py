@@ -1,0 +1,97 @@
+"""--time-limit bounds the whole command: bundle and report are there in time, or one line says why not."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from run_kit import ONE_THREAD, fails, record_of, signal_at
+
+import deitft
+from deitft.core.progress import Silent
+from deitft.errors import TerminatedError, UsageError
+from deitft.recipe.plan import read_plan
+from deitft.runs import measure, train
+
+LONG = ("model.image_size=32", "train.length=20000 steps", "train.batch=16", "train.validate_every=20 steps")
+
+
+def limited(photos: Path, runs_dir: Path, limit: str, *, progress: Silent | None = None, **more: object) -> Path:
+    result = deitft.finetune(
+        photos,
+        model="mobilenetv2",
+        pretrained=False,
+        runs_dir=runs_dir,
+        name="a",
+        set=LONG,
+        time_limit=limit,
+        progress=progress,
+        **{**ONE_THREAD, **more},
+    )
+    assert result.folder is not None
+    return result.folder
+
+
+def test_a_short_limit_ends_with_bundle_and_report_in_time(photos: Path, tmp_path: Path) -> None:
+    began = time.monotonic()
+    run = limited(photos, tmp_path, "20s")
+    took = time.monotonic() - began
+    assert took < 20
+    record, plan = record_of(run), read_plan(run / "plan.json")
+    assert record["status"] == "done"
+    assert (run / "report.html").is_file()
+    assert (run / "best" / "model.safetensors").is_file()
+    assert 10 <= plan.total_steps < 20000
+    assert plan.asked["max_steps"] == plan.total_steps
+    assert plan.optim.warmup_steps < plan.total_steps  # the schedule is made for these steps
+    assert record["result"]["ended"] in ("finished", "time limit")
+    assert record["result"]["steps"] <= plan.total_steps
+    assert record["result"]["steps"] > plan.total_steps / 3
+
+
+def test_a_limit_that_nothing_fits_in_is_one_line(photos: Path, tmp_path: Path) -> None:
+    with fails(UsageError, "TIME") as caught:
+        limited(photos, tmp_path / "runs", "1s")
+    assert "raise --time-limit" in caught.value.hint
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("text", ["soon", "0s", "-5m", "30"])
+def test_a_limit_that_is_none(photos: Path, tmp_path: Path, text: str) -> None:
+    with fails(UsageError, "TIME") as caught:
+        limited(photos, tmp_path / "runs", text)
+    assert "--time-limit" in caught.value.what
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_limited_run_is_resumed_with_its_steps(photos: Path, tmp_path: Path) -> None:
+    """The flag --resume plans anew: with the number of steps that the limit gave, not those of today."""
+    with fails(TerminatedError, "N3"):
+        limited(photos, tmp_path, "20s", progress=signal_at("training", 2, 15))
+    planned = read_plan(tmp_path / "a" / "plan.json").total_steps
+    with fails(TerminatedError, "N3"):
+        limited(photos, tmp_path, "10s", progress=signal_at("training", 4, 15), resume=True)
+    assert read_plan(tmp_path / "a" / "plan.json").total_steps == planned
+
+
+@pytest.mark.parametrize("limit", [15.0, 60.0, 600.0, 7200.0])
+def test_the_hard_stop_leaves_training_its_planned_time_and_the_rest_too(
+    limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine as fast as measured the schedule ends by itself; what comes after still fits the limit."""
+    costs = measure.Costs(step_seconds={32: 0.1}, photo_seconds=0.001, peak_bytes=0, measured_steps=6)
+    plan = SimpleNamespace(ema_decay=0.99, photos={"train": 800, "val": 100, "test": 100})
+    request = SimpleNamespace(time_limit=limit, started=1000.0)
+    clock = SimpleNamespace(monotonic=lambda: 1000.0)
+    monkeypatch.setattr("deitft.runs.train.time", clock)
+    monkeypatch.setattr("deitft.runs.session.time", clock)
+    stop = train._hard_stop(request, plan, costs)  # type: ignore[arg-type]
+    assert stop is not None
+    after = 200 * 0.001 + measure.REPORT_SECONDS
+    training_ends = measure.USED_SHARE * limit - after
+    assert stop - 1000 >= max(1.0, training_ends) - 1e-9
+    assert stop - 1000 + after <= max(limit, 1.0 + after)
+    if limit >= 600:  # time enough to be careful
+        assert stop - 1000 + 2 * after <= limit
