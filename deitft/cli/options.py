@@ -256,7 +256,7 @@ Precision = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="auto, fp32, bf16 or fp16; left out: the recipe's, or what the run trained with",
+        help="auto, fp32, bf16 or fp16; left out: the recipe's, or what this machine does well",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -297,7 +297,7 @@ Probe = Annotated[
     typer.Option(
         "--probe/--no-probe",
         metavar="",
-        help="add what the frozen features alone reach to the report",
+        help="begin with heads solved on frozen features, and report what these alone reach",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -306,7 +306,7 @@ OutFolder = Annotated[
     typer.Option(
         "--out",
         metavar="DIR",
-        help="folder for the results; left out: one in the run folder",
+        help="folder for metrics.json and predictions.csv",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -78,6 +78,7 @@ class RunRecord:
     findings: list[dict[str, object]] = field(default_factory=list)
     errors: list[dict[str, object]] = field(default_factory=list)
     allowed_changes: list[str] = field(default_factory=list)
+    weights: dict[str, object] = field(default_factory=dict)
     options: dict[str, bool] = field(default_factory=dict)
     ended: str | None = None
     version: int = RUN_RECORD_VERSION
@@ -107,9 +108,10 @@ def read_run_record(folder: Path) -> RunRecord:
 
 
 def command_line(argv: Sequence[str] | None = None) -> list[str]:
-    """The exact command that made this run, with the program's short name in front."""
+    """The exact command of this process, with the program's short name in front; [] in another program."""
     words = list(sys.argv if argv is None else argv)
-    return ["deitft", *words[1:]]
+    ours = bool(words) and Path(words[0]).name in ("deitft", "deitft.exe", "__main__.py")
+    return ["deitft", *words[1:]] if ours else []
 
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")

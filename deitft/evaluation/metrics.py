@@ -292,7 +292,7 @@ def _intervals(
         statistic = partial(score, num_classes=num_classes)
         intervals[name] = bootstrap_interval(statistic, labels, predicted, **options)
     for name, (low, high) in intervals.items():
-        if low == high and low in (0.0, 1.0):  # nothing varied: the bootstrap cannot know what it did not see
+        if low == high:  # nothing varied: the bootstrap cannot know what it did not see
             intervals[name] = wilson_interval(round(low * units), units)
     intervals["calibration_error"] = calibration_interval(confidence, predicted == labels, **options)
     return intervals

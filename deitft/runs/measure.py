@@ -59,8 +59,19 @@ class Forecast:
         return sum(self.seconds.values())
 
 
-def measure(classifier: Classifier, plan: Plan, prepared: Prepared, progress: Progress, stop: StopFlag) -> Costs:
-    """Take a few real steps, decoding included, on a copy of the model: the run itself starts untouched."""
+def measure(
+    classifier: Classifier,
+    plan: Plan,
+    prepared: Prepared,
+    progress: Progress,
+    stop: StopFlag,
+    *,
+    limit: float | None = None,
+) -> Costs:
+    """Take a few real steps, decoding included, on a copy of the model: the run itself starts untouched.
+
+    Where the whole command has a ``limit`` in seconds, a tenth of it is spent here, or two steps.
+    """
     from deitft.runs.train import place
 
     trial = copy.deepcopy(classifier)
@@ -68,10 +79,11 @@ def measure(classifier: Classifier, plan: Plan, prepared: Prepared, progress: Pr
     sizes = sorted({plan.size_at(0), plan.size_at(plan.total_steps - 1)}) if plan.total_steps else []
     seconds: dict[int, float] = {}
     taken = 0
+    allowed = STEP_SECONDS if limit is None else min(STEP_SECONDS, 0.1 * limit / max(len(sizes), 1))
     with progress.task("measuring this machine's speed", len(sizes) * (MOST_STEPS + WARM_STEPS)) as task:
         for size in sizes:
             at_size = replace(plan, train_size=size, full_size_from_step=plan.total_steps)
-            times = _step_seconds(trial, at_size, prepared, stop, task.advance)
+            times = _step_seconds(trial, at_size, prepared, stop, task.advance, allowed)
             seconds[size] = float(np.median(times))
             taken += len(times)
     return Costs(
@@ -83,7 +95,12 @@ def measure(classifier: Classifier, plan: Plan, prepared: Prepared, progress: Pr
 
 
 def _step_seconds(
-    trial: Classifier, plan: Plan, prepared: Prepared, stop: StopFlag, advance: Callable[[int], None]
+    trial: Classifier,
+    plan: Plan,
+    prepared: Prepared,
+    stop: StopFlag,
+    advance: Callable[[int], None],
+    allowed: float,
 ) -> list[float]:
     """Seconds of each measured step at one size."""
     state = new_state(plan, trial)
@@ -91,15 +108,16 @@ def _step_seconds(
     stream = TrainStream(plan, prepared.photos(TRAIN))
     times: list[float] = []
     try:
-        clock = time.perf_counter()
+        began = clock = time.perf_counter()
         for number, batch in enumerate(stream.from_step(0, WARM_STEPS + MOST_STEPS)):
             take_step(plan, state, batch, objective)
             synchronise(plan.device)
             took, clock = time.perf_counter() - clock, time.perf_counter()
             advance(1)
-            if number >= WARM_STEPS:
+            late = time.perf_counter() - began > 2 * allowed
+            if number >= WARM_STEPS or (late and number):
                 times.append(took)
-            if (stop.by_signal and times) or (len(times) >= 2 and sum(times) > STEP_SECONDS):
+            if (stop.by_signal or late) and times or (len(times) >= 2 and sum(times) > allowed):
                 break
     finally:
         stream.close()
@@ -136,6 +154,7 @@ def forecast(plan: Plan, costs: Costs, parameters: int, *, elapsed: float, probe
     train = small_steps * costs.step_seconds.get(plan.train_size, costs.step_seconds[full]) if small_steps else 0.0
     train += (plan.total_steps - small_steps) * costs.step_seconds[full] if plan.total_steps else 0.0
     looks = -(-plan.total_steps // plan.validate_every) * (1 if plan.ema_decay is None else 2)
+    looks += plan.head_start == "probe"
     photos = plan.photos
     return Forecast(
         seconds={

@@ -11,10 +11,15 @@ from deitft.runs.request import RunResult, TrainRequest
 def one_line(plan: Plan) -> str:
     """The line a run begins with."""
     photos = plan.photos
-    return (
+    begin = (
         f"{plan.short_name or plan.model} on {photos['train']} photos of {len(plan.classes)} classes "
-        f"(val {photos['val']}, test {photos['test']}): {plan.epochs:.3g} epochs, {plan.total_steps} steps of "
-        f"{plan.batch}, {plan.optim.name} lr {plan.optim.lr:.2g}, {plan.precision} on {plan.device}"
+        f"(val {photos['val']}, test {photos['test']}): "
+    )
+    if not plan.total_steps:
+        return f"{begin}heads solved on frozen features, {plan.precision} on {plan.device}"
+    return (
+        f"{begin}{plan.epochs:.3g} epochs, {plan.total_steps} steps of {plan.batch}, {plan.optim.name} "
+        f"lr {plan.optim.lr:.2g}, {plan.precision} on {plan.device}"
     )
 
 
@@ -40,28 +45,38 @@ def planned(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) 
 
 def rows(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> list[tuple[str, str]]:
     """(what, how much) rows for people."""
-    photos, optim = plan.photos, plan.optim
-    speeds = ", ".join(
-        f"{seconds:.2f} s at {size} px ({plan.batch / seconds:.1f} images/s)"
-        for size, seconds in sorted(costs.step_seconds.items())
-    )
+    photos = plan.photos
     spent = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in outlook.seconds.items() if seconds)
-    sizes = f"{plan.preprocessing.size} px"
-    if plan.full_size_from_step and plan.train_size != plan.preprocessing.size:
-        sizes = f"{plan.train_size} px, from step {plan.full_size_from_step} on {sizes}"
     return [
         ("Data", f"{plan.data}: {photos['train']} train, {photos['val']} val, {photos['test']} test photos"),
         ("Classes", f"{len(plan.classes)}, of {min(plan.train_counts)} to {max(plan.train_counts)} train photos"),
-        ("Model", f"{plan.model}, {plan.trainable} trainable, trained at {sizes}"),
         (
             "Weights",
             ", ".join(f"{name} {value}" for name, value in plan.weights.items() if value not in (None, {})),
         ),
-        ("Recipe", f"{plan.recipe}: {optim.name}, lr {optim.lr:.3g}, layer decay {optim.layer_decay:g}"),
-        ("Steps", f"{plan.total_steps} of {plan.batch} photos ({plan.epochs:.3g} epochs)"),
-        ("Measured", f"{speeds}; {costs.measured_steps} steps"),
+        *_learning_rows(plan, costs),
         ("Time", f"{format_seconds(outlook.total_seconds)} in all: {spent}"),
         ("Memory", f"{format_bytes(outlook.memory_bytes)} at the peak"),
         ("Disk", f"{format_bytes(outlook.disk_bytes)}, {format_bytes(free_bytes(request.runs_dir))} free"),
         ("Machine", f"{plan.device}, {plan.precision}, {plan.threads} threads, {plan.workers} workers"),
+    ]
+
+
+def _learning_rows(plan: Plan, costs: Costs) -> list[tuple[str, str]]:
+    """What is learned, in which steps, at which speed."""
+    optim = plan.optim
+    if not plan.total_steps:
+        return [("Model", plan.model), ("Recipe", f"{plan.recipe}: heads solved on frozen features, no step after it")]
+    speeds = ", ".join(
+        f"{seconds:.2f} s at {size} px ({plan.batch / seconds:.1f} images/s)"
+        for size, seconds in sorted(costs.step_seconds.items())
+    )
+    sizes = f"{plan.preprocessing.size} px"
+    if plan.full_size_from_step and plan.train_size != plan.preprocessing.size:
+        sizes = f"{plan.train_size} px, from step {plan.full_size_from_step} on {sizes}"
+    return [
+        ("Model", f"{plan.model}, {plan.trainable} trainable, trained at {sizes}"),
+        ("Recipe", f"{plan.recipe}: {optim.name}, lr {optim.lr:.3g}, layer decay {optim.layer_decay:g}"),
+        ("Steps", f"{plan.total_steps} of {plan.batch} photos ({plan.epochs:.3g} epochs)"),
+        ("Measured", f"{speeds}; {costs.measured_steps} steps"),
     ]

@@ -29,7 +29,8 @@ class PredictionTable:
     rows: Sequence[dict[str, Any]]
     failed: Sequence[dict[str, str]]
     out: Path | None
-    reused: int
+    reused: int  # photos that ``out`` had an answer for already
+    fresh: int  # photos answered now
 
     def record(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
@@ -44,7 +45,7 @@ class PredictionTable:
     def summary(self) -> list[tuple[str, str]]:
         """(photo, answer) rows for people; only the counts where the answers went to a file."""
         if self.out:
-            done = [("Photos", str(len(self.rows) + self.reused)), ("Answers", str(self.out))]
+            done = [("Photos", str(self.fresh + self.reused)), ("Answers", str(self.out))]
             return done + ([("Not readable", str(len(self.failed)))] if self.failed else [])
         answers = [
             (row["path"], ", ".join(f"{name} {share:.1%}" for name, share in row["top"])) for row in self.rows
@@ -80,6 +81,7 @@ def predict_photos(
     writer = _Writer(out, model.classes, min(top, len(model.classes)))
     stop = StopFlag()
     rows: list[dict[str, Any]] = []
+    answered = 0
     failed: list[dict[str, str]] = []
 
     def on_bad(path: str, error: DeitftError) -> None:
@@ -101,6 +103,7 @@ def predict_photos(
                 if answer.path not in unread
             ]
             writer.write(fresh)
+            answered += len(fresh)
             rows.extend(fresh if out is None else [])
             if stop and first + CHUNK < len(todo):
                 raise stop.error(
@@ -113,6 +116,7 @@ def predict_photos(
         failed=failed,
         out=out,
         reused=len(writer.done),
+        fresh=answered,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from deitft.core.files import write_json, write_text
 from deitft.core.progress import Progress, StopFlag
@@ -68,7 +70,12 @@ def prepare(
     findings = audit(catalog, strict=strict, skip_bad=skip_bad, allow_leak=allow_leak)
     findings.raise_errors()
     kept = catalog.without(findings.quarantined)
-    splits = read_splits(splits_file, kept) if splits_file else assign(kept, seed=seed)
+    if splits_file:
+        # of all photos: the file may name one that is left out by name today
+        pinned = read_splits(splits_file, catalog, allow_leak=allow_leak)
+        splits = replace(pinned, split=np.delete(pinned.split, findings.quarantined))
+    else:
+        splits = assign(kept, seed=seed)
     prepared = Prepared(kept, findings, splits)
     for notice in (*catalog.notices, *findings.notices(), *splits.notices):
         progress.warn(notice)

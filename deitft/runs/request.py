@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,24 @@ class TrainRequest:
     probe: bool = True
     started: float = field(default_factory=time.monotonic)
     progress: Progress = field(default_factory=Silent)
+
+
+    def as_command(self) -> list[str]:
+        """The command line that asks for the same: what a report names when python made the run."""
+        words = ["deitft", self.verb, str(self.data)]
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in ("verb", "data", "started", "progress") or value == item.default:
+                continue
+            option = "--" + item.name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(option if value else option.replace("--", "--no-", 1))
+                continue
+            if item.name == "time_limit":
+                value = f"{value:g}s"
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [option, str(one)]
+        return words
 
 
 KEPT_OPTIONS = ("strict", "skip_bad", "allow_leak", "probe")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from deitft.compute.device import Machine, available_devices, choose, deterministic
 from deitft.core.files import write_json, write_text
 from deitft.core.progress import StopFlag, catch_stop_signals
-from deitft.core.records import RunRecord, parse_csv_text, read_run_record
+from deitft.core.records import RunRecord, parse_csv_text, read_run_record, version_of
 from deitft.data.catalog import NONE, TEST, TRAIN, VAL, shown
 from deitft.data.splits import read_splits
-from deitft.errors import RecipeError, UnavailableError
+from deitft.errors import Notice, RecipeError, UnavailableError
 from deitft.models.build import Classifier, build
 from deitft.models.zoo import resolve as resolve_model
 from deitft.recipe.load import recipe_yaml
@@ -81,13 +82,24 @@ def resume(
             prepared=prepared,
             machine=machine,
             classifier=_empty_classifier(plan),
-            load_report=None,
             stop=stop,
             hard_stop=None,
         )
+        _tell_versions(session)
         with recorded(session.record, run):
             session.record.write(run.path)
             return carry_out(session, resume=True, checkpoint=checkpoint)
+
+
+def _tell_versions(session: Session) -> None:
+    """Other versions may round differently: said, not refused."""
+    known: Any = session.record.environment.get("versions") or {}
+    changed = [f"{name} {old} -> {version_of(name)}" for name, old in known.items() if version_of(name) != old]
+    if changed:
+        text = f"this run began with other versions: {', '.join(changed)}"
+        hint = "it goes on; the same bits as without the stop are not to be expected"
+        session.request.progress.warn(Notice(id="C12", severity="warning", text=text, hint=hint))
+        session.record.allowed_changes.extend(changed)
 
 
 def _machine(plan: Plan, request: TrainRequest) -> Machine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -180,7 +181,8 @@ def _history(session: Session, ending: Ending) -> History | None:
 
     def number(row: dict[str, str], name: str) -> float | None:
         text = row.get(name, "")
-        return float(text) if text else None
+        value = float(text) if text else math.nan
+        return value if math.isfinite(value) else None
 
     rows = [
         EpochRow(
@@ -334,17 +336,9 @@ def _split_table(session: Session) -> SplitTable:
 
 
 def _weights(session: Session) -> WeightsReport | None:
-    report = session.load_report
+    report: Any = session.record.weights
     facts = [(name, str(value)) for name, value in session.plan.weights.items() if value not in (None, "", {})]
-    if report is None:
-        return WeightsReport(facts=facts)
-    return WeightsReport(
-        facts=facts,
-        taken=report.taken,
-        converted=report.converted,
-        dropped=report.dropped,
-        started=report.started,
-    )
+    return WeightsReport(facts=facts, **report)
 
 
 def _banners(judged: Judged) -> list[str]:

@@ -12,7 +12,6 @@ from deitft.core.progress import StopFlag
 from deitft.core.records import RunRecord
 from deitft.errors import StoppedError
 from deitft.models.build import Classifier
-from deitft.models.weights import LoadReport
 from deitft.recipe.plan_types import Plan
 from deitft.runs.folder import RunFolder
 from deitft.runs.prepare import Prepared
@@ -30,7 +29,6 @@ class Session:
     prepared: Prepared
     machine: Machine
     classifier: Classifier
-    load_report: LoadReport | None
     stop: StopFlag
     hard_stop: float | None
 

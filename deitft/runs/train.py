@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from deitft.compute.device import choose, deterministic
 from deitft.core.files import sha256_file, write_json, write_text
 from deitft.core.progress import StopFlag, catch_stop_signals
+from deitft.core.units import parse_length
 from deitft.core.records import RunRecord, command_line, environment, now
 from deitft.data.catalog import TRAIN, VAL
 from deitft.data.stream import TrainStream
@@ -21,6 +23,7 @@ from deitft.errors import DataError, DeitftError, RecipeError, StoppedError, Usa
 from deitft.evaluation.metrics import validation_scores
 from deitft.evaluation.predict import predict
 from deitft.models.build import Classifier
+from deitft.models.weights import LoadReport
 from deitft.models.zoo import resolve as resolve_model
 from deitft.objectives.supervised import Supervised
 from deitft.recipe.facts import Facts
@@ -62,15 +65,24 @@ def train(request: TrainRequest) -> RunResult:
     deterministic(machine.threads)
     stop = StopFlag()
     with catch_stop_signals(stop, request.progress):
+        if choice.note:
+            request.progress.say(choice.note)
         prepared = prepare_photos(request, machine.threads, stop)
         facts = assemble.facts_of(prepared, request, machine, choice, source)
-        plan = assemble.make_plan(recipe, facts, request)
+        by_the_clock = lasts_by_the_clock(recipe)
+        # a first plan, at any speed, says which steps to measure
+        plan = assemble.make_plan(recipe, replace(facts, seconds_per_image=1.0 if by_the_clock else None), request)
         begun = assemble.start(choice, source, plan)
         assemble.tell_load(begun.report, request.progress)
         probe = probe_photo_count(plan) if request.probe or plan.head_start == "probe" else 0
         costs = None
-        if request.dry_run or request.time_limit is not None:
-            costs = measure.measure(begun.classifier, plan, prepared, request.progress, stop)
+        if request.dry_run or request.time_limit is not None or by_the_clock:
+            costs = measure.measure(
+                begun.classifier, plan, prepared, request.progress, stop, limit=request.time_limit
+            )
+            if by_the_clock:
+                facts = replace(facts, seconds_per_image=max(costs.step_seconds.values()) / plan.batch)
+                plan = assemble.make_plan(recipe, facts, request)
             if request.time_limit is not None:
                 plan = _fitted(recipe, facts, plan, costs, request, probe)
         if request.dry_run and costs is not None:
@@ -83,12 +95,11 @@ def train(request: TrainRequest) -> RunResult:
         session = Session(
             request=request,
             folder=run,
-            record=_new_record(request, run, plan, prepared),
+            record=_new_record(request, run, plan, prepared, begun.report),
             plan=plan,
             prepared=prepared,
             machine=machine,
             classifier=begun.classifier,
-            load_report=begun.report,
             stop=stop,
             hard_stop=_hard_stop(request, plan, costs),
         )
@@ -112,9 +123,17 @@ def read_recipe(request: TrainRequest) -> Recipe:
         raise RecipeError(
             "; ".join(mistakes), "see `deitft recipes show products`", details={"mistakes": mistakes}
         )
+    if not request.probe and recipe.model.head_start == "auto":
+        recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"head_start": "random"})})
     if request.model is not None:
         recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": request.model})})
     return recipe
+
+
+def lasts_by_the_clock(recipe: Recipe) -> bool:
+    """Whether a length of the recipe is a time: how many steps that is must be measured first."""
+    lengths = (recipe.train.length, recipe.train.validate_every, recipe.optim.warmup)
+    return any(text != "auto" and parse_length(text, least=0).unit == "seconds" for text in lengths)
 
 
 def prepare_photos(request: TrainRequest, processes: int, stop: StopFlag) -> Prepared:
@@ -282,11 +301,13 @@ def _fitted(
     return assemble.make_plan(recipe, facts, request, max_steps=steps)
 
 
-def _new_record(request: TrainRequest, run: RunFolder, plan: Plan, prepared: Prepared) -> RunRecord:
+def _new_record(
+    request: TrainRequest, run: RunFolder, plan: Plan, prepared: Prepared, loaded: LoadReport
+) -> RunRecord:
     return RunRecord(
         name=run.name,
         verb=request.verb,
-        command=command_line(),
+        command=command_line() or request.as_command(),
         status="running",
         started=now(),
         model=plan.short_name or plan.model,
@@ -296,6 +317,7 @@ def _new_record(request: TrainRequest, run: RunFolder, plan: Plan, prepared: Pre
         environment=environment(),
         findings=prepared.notices(),
         options={name: getattr(request, name) for name in KEPT_OPTIONS},
+        weights=loaded.record(),
     )
 
 

@@ -206,7 +206,8 @@ class _Run:
         owed = state.step > state.validated_step and is_due(state.step, plan.validate_every, plan.total_steps)
         if owed and not stop.by_signal:
             self.validate(stop)
-            self.save(final=False)
+            if state.step:
+                self.save(final=False)
         reason = self.reason_to_end(stop)
         if reason and self._keeper.latest != state.step:
             self.save(final=True)
@@ -312,7 +313,8 @@ class _Run:
         """Metrics of the weights and of their average; None where a signal came in between."""
         state = self.state
         verdicts: dict[Which, Mapping[str, float]] = {}
-        for which in ("raw", "ema") if state.ema is not None else ("raw",):
+        # before the first step the average is the weights themselves
+        for which in ("raw", "ema") if state.ema is not None and state.step else ("raw",):
             average = state.ema.swapped_into(state.model) if which == "ema" and state.ema else None
             try:
                 with average or contextlib.nullcontext():
@@ -351,7 +353,8 @@ class _Run:
         self._log.validation(state.step, row, values)
         shown = "  ".join(f"{which} {scores[plan.select_by]:.4g}" for which, scores in verdicts.items())
         word = "  best so far" if best else ""
-        self._task.line(f"epoch {epoch:.4g}  loss {train['loss']:.4g}  val {plan.select_by}  {shown}{word}")
+        learnt = f"epoch {epoch:.4g}  loss {train['loss']:.4g}" if state.step else "before the first step"
+        self._task.line(f"{learnt}  val {plan.select_by}  {shown}{word}")
 
     def reason_to_end(self, stop: StopFlag) -> Reason | None:
         """Why the run ends here, or None. A time limit that finds nothing chosen yet has this step's weights."""

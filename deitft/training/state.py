@@ -171,6 +171,8 @@ def new_state(plan: Plan, model: Classifier) -> TrainState:
         ema=ema,
         scaler=torch.amp.GradScaler(device.type) if plan.precision == "fp16" else None,
         compiled=torch.compile(model) if plan.compile else None,
+        # heads that begin as a probe are worth a look before the first step: training may not better them
+        validated_step=-1 if plan.head_start == "probe" else 0,
     )
 
 
