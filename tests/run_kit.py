@@ -277,14 +277,16 @@ class Zygote:
         cwd: Path | None = None,
         terminal: bool = False,
         at: tuple[str, int, str] | None = None,
-        nobody: bool = False,
+        no_rights: bool = False,
         before: Sequence[str] = (),
+        own_mounts: bool = False,
         patch: Mapping[str, object] | None = None,
     ) -> Command:
-        """Begin a command line. ``at``: (title of a task, how far, "signal SIGKILL" or a shell command).
+        """Begin a command line. ``at``: (title of a task, how far, "signal SIGKILL" or a shell command);
+        after a signal's name "group" sends it to the workers, too, and "twice" again after 0.4 s.
 
-        ``before``: shell commands that the process runs first; ``nobody``: it is no administrator; ``patch``:
-        other values for constants.
+        ``before``: shell commands that the process runs first; ``no_rights``: file modes hold for it;
+        ``own_mounts``: it has mounts that nobody else sees; ``patch``: other values for constants.
         """
         self.started += 1
         base = self.folder / f"command-{self.started}"
@@ -297,7 +299,8 @@ class Zygote:
             "tty": tty.name if tty else None,
             "env": {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color", "COLUMNS": "200"},
             "at": at,
-            "nobody": nobody,
+            "no_rights": no_rights,
+            "own_mounts": own_mounts,
             "before": list(before),
             "patch": dict(patch or {}),
         }

@@ -7,12 +7,14 @@ lines of JSON; see ``run_kit.Zygote``. (A process that has run a backward pass c
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,23 +46,48 @@ def become(request: dict[str, Any]) -> None:
         files = [os.open("/dev/null", os.O_RDONLY), os.open(request["out"], mode), os.open(request["err"], mode)]
     for target, file in enumerate(files):
         os.dup2(file, target)
+    # python looks once, at the start, whether its streams can seek
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
+    if request["own_mounts"]:
+        unshare_mounts()
     for command in request["before"]:
         subprocess.run(command, check=True, shell=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if request["nobody"]:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
+    if request["no_rights"]:
+        give_up_rights()
     sys.argv = ["deitft", *request["words"]]
     for name, value in request["patch"].items():
         module, _, attribute = name.rpartition(".")
         setattr(importlib.import_module(module), attribute, value)
     if request["at"]:
         watch_progress(*request["at"])
+
+
+def unshare_mounts() -> None:
+    """What is mounted from here on is seen by this process and its children alone."""
+    new_namespace, private, recursive = 0x20000, 1 << 18, 1 << 14
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(new_namespace) or libc.mount(b"none", b"/", None, private | recursive, None):
+        raise OSError(ctypes.get_errno(), "cannot have mounts of its own")
+
+
+def give_up_rights() -> None:
+    """From here on a file's mode holds for root, too."""
+    get, set_, both = 125, 126, (1 << 1) | (1 << 2)  # capget, capset; DAC_OVERRIDE, DAC_READ_SEARCH
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    rights = (ctypes.c_uint32 * 6)()
+    if libc.syscall(get, header, rights):
+        raise OSError(ctypes.get_errno(), "cannot read the rights")
+    rights[0] &= ~both
+    rights[1] &= ~both
+    if libc.syscall(set_, header, rights):
+        raise OSError(ctypes.get_errno(), "cannot give up rights")
 
 
 def watch_progress(title: str, count: int, act: str) -> None:
@@ -74,7 +101,9 @@ def watch_progress(title: str, count: int, act: str) -> None:
     def acting() -> None:
         if act.startswith("signal "):
             number = getattr(signal, act.split()[1])
-            os.killpg(0, number) if act.endswith("group") else os.kill(os.getpid(), number)
+            for pause in (0.4, 0) if "twice" in act else (0,):
+                os.killpg(0, number) if "group" in act else os.kill(os.getpid(), number)
+                time.sleep(pause)
         else:
             subprocess.run(act, shell=True, check=True)
 

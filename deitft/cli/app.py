@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -300,7 +301,8 @@ def runs_rm(
     from deitft.core.units import format_bytes
     from deitft.jobs import inventory
 
-    found = [inventory.find_run(name, runs_dir) for name in names]
+    runs = [inventory.find_run(name, runs_dir) for name in names]
+    found = list({run.path.resolve(): run for run in runs}.values())  # one that is named twice is one
     sizes = [inventory.size_of(run) for run in found]
     removed = []
     for run, size in zip(found, sizes, strict=True):
@@ -314,20 +316,31 @@ def runs_rm(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (``sys.argv`` where none is given) and return its exit code. Nothing is raised."""
+    """Run one command line and return its exit code. Nothing is raised.
+
+    Where none is given it is ``sys.argv``, and the process ends with it.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     if argv is None:
         console.prepare_process(debug=debug)
     try:
-        return _call(words)
+        code = _call(words)
     except Exception as error:  # noqa: BLE001 - the last line of defence: one line and an exit code
         if debug:
             traceback.print_exc()
-        return _end(error)
+        code = _end(error)
+    if argv is None:
+        console.leave(code)
+    return code
 
 
 def _call(words: list[str]) -> int:
+    for before, word in zip(["", *words], words, strict=False):
+        if not word or re.fullmatch(r"--[a-z-]+=", word):  # else an empty path would mean the folder one is in
+            where = f" after {before}" if before else ""
+            what = f"{word[:-1]} is empty" if word else f"an empty word{where}"
+            raise UsageError(what, "a variable of the shell that is not set?", id="USAGE")
     command = typer.main.get_command(app)
     code = command.main(args=words, prog_name="deitft", standalone_mode=False)
     if code == 130:  # Ctrl-C, with nothing saved: typer says no more than this

@@ -6,21 +6,26 @@ reach a terminal, and no markup is interpreted in any of them.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 from deitft.core.files import canonical_json
-from deitft.errors import DeitftError, Notice, UsageError
+from deitft.errors import DeitftError, Notice, StoppedError, TerminatedError, UsageError
 from deitft.reporting.visible import visible
 
 if TYPE_CHECKING:
@@ -82,7 +87,8 @@ def _keep_traceback(text: str, folder: object) -> Path:
 
 
 def prepare_process(*, debug: bool) -> None:
-    """Once for the real program: no encoding can fail, and the talk of other libraries is for --debug only."""
+    """Once for the real program: no encoding can fail, the talk of other libraries is for --debug only, and a
+    signal that comes before or after the work has its line and its exit code, too."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -91,6 +97,27 @@ def prepare_process(*, debug: bool) -> None:
 
         warnings.simplefilter("ignore")
         logging.getLogger().addHandler(logging.NullHandler())
+    for name in ("SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _stop_at_once)
+
+
+def _stop_at_once(number: int, frame: FrameType | None) -> None:
+    kind = TerminatedError if number == signal.SIGTERM else StoppedError
+    raise kind(f"stopped by {signal.Signals(number).name}", id="N3")
+
+
+def leave(code: int) -> NoReturn:
+    """End the real program now: python would take a million objects of torch apart first, for seconds.
+
+    Threads and exit handlers have their turn: data workers, dashboards.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def on_terminal(stream: object) -> bool:

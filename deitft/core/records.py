@@ -98,13 +98,27 @@ def read_run_record(folder: Path) -> RunRecord:
     names = set(RunRecord.__slots__)
     if not isinstance(value, dict) or not {"name", "verb", "status", "version"} <= set(value):
         raise DataError(f"{folder / 'run.json'} is not a run record", "name a folder under runs/", id="RUN")
-    if int(value["version"]) > RUN_RECORD_VERSION:
+    if isinstance(value["version"], int) and value["version"] > RUN_RECORD_VERSION:
         raise DataError(
             f"{folder} was written by a newer deitft (record version {value['version']})",
             "upgrade deitft",
             id="RUN",
         )
-    return RunRecord(**{name: item for name, item in value.items() if name in names})
+    record = RunRecord(**{"command": [], "started": "", **{key: value[key] for key in names & value.keys()}})
+    fresh = RunRecord(name="", verb="", command=[], status="", started="", environment={})
+    wrong = [
+        key
+        for key in RunRecord.__slots__
+        if key != "ended" and not isinstance(getattr(record, key), type(getattr(fresh, key)))
+    ]
+    if wrong:
+        kind = type(getattr(fresh, wrong[0])).__name__
+        raise DataError(
+            f'{folder / "run.json"} is not a run record ("{wrong[0]}" is no {kind})',
+            "check where it comes from",
+            id="RUN",
+        )
+    return record
 
 
 def command_line(argv: Sequence[str] | None = None) -> list[str]:

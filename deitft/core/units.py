@@ -52,7 +52,10 @@ def parse_length(text: str, *, least: Literal[0, 1] = 1) -> Length:
         if value <= 0 and least:
             raise ValueError(f'"{text}" is not above 0')
         return Length(value, "epochs" if unit == "epochs" else "steps")
-    return Length(parse_seconds(text), "seconds")
+    try:
+        return Length(parse_seconds(text), "seconds")
+    except ValueError as error:
+        raise ValueError(str(error).replace('write "90s"', 'write "8 epochs", "2000 steps"')) from None
 
 
 def parse_seconds(text: str) -> float:
@@ -64,7 +67,7 @@ def parse_seconds(text: str) -> float:
     words = text.strip().lower().replace(" ", "")
     parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]+)", words)
     if not parts or "".join(number + unit for number, unit in parts) != words:
-        raise ValueError(f'"{text}" is not a duration (write "8 epochs", "2000 steps", "30m" or "1h30m")')
+        raise ValueError(f'"{text}" is not a duration (write "90s", "30m" or "1h30m")')
     total = 0.0
     for number, unit in parts:
         known = _WORDS.get(unit)

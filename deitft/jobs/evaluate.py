@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deitft.core.progress import Progress, Silent
+from deitft.runs import asked
 
 if TYPE_CHECKING:
     from deitft.runs.evaluating import Evaluation
+
+SPLITS = ("train", "val", "test", "all")
 
 
 def evaluate(
@@ -38,15 +41,15 @@ def evaluate(
     from deitft.runs.evaluating import evaluate_run
 
     return evaluate_run(
-        Path(run),
-        Path(data),
-        split=split,
-        batch=batch,
+        asked.folder(run, "run"),
+        asked.folder(data, "data"),
+        split=None if split is None else asked.texts(split, "split", SPLITS)[0],
+        batch=asked.whole(batch, "batch", 1),
         device=device,
-        threads=threads,
-        workers=workers,
+        threads=asked.whole(threads, "threads", 1),
+        workers=asked.whole(workers, "workers", 0),
         precision=precision,
-        out=Path(out) if out else None,
+        out=None if out is None else asked.folder(out, "out"),
         strict=strict,
         skip_bad=skip_bad,
         progress=progress or Silent(),

@@ -9,16 +9,17 @@ from pathlib import Path
 from deitft.core.progress import Progress, Silent
 from deitft.core.units import parse_seconds
 from deitft.errors import MissingInputError, UsageError
-from deitft.runs.request import RunResult, TrainRequest
+from deitft.runs import asked
+from deitft.runs.request import DASHBOARDS, RunResult, TrainRequest
 
 
 def finetune(
     data: str | Path,
     *,
     model: str | None = None,
-    recipe: str = "finetune",
+    recipe: str | Path = "finetune",
     set: Sequence[str] = (),
-    weights: str | None = None,
+    weights: str | Path | None = None,
     weights_dir: str | Path | None = None,
     pretrained: bool = True,
     seed: int = 0,
@@ -54,35 +55,36 @@ def finetune(
         DeitftError: anything that a user can mend; ``.line`` says how.
     """
     started = time.monotonic()  # a time limit counts the imports below, too
-    require_folder(Path(data))
+    data = asked.folder(data, "data")
+    require_folder(data)
     from deitft.runs.resume import resume_newest
     from deitft.runs.train import train
 
     request = TrainRequest(
         verb="finetune",
-        data=Path(data),
-        model=model,
-        recipe=recipe,
-        set=tuple(set),
-        weights=weights,
+        data=data,
+        model=asked.text(model, "model"),
+        recipe=recipe if isinstance(recipe, str) else str(asked.folder(recipe, "recipe")),
+        set=asked.texts(set, "set"),
+        weights=weights if isinstance(weights, str | None) else str(asked.folder(weights, "weights")),
         weights_dir=Path(weights_dir) if weights_dir else None,
         pretrained=pretrained,
-        seed=seed,
-        runs_dir=Path(runs_dir),
-        name=name,
+        seed=asked.whole(seed, "seed", 0) or 0,
+        runs_dir=asked.folder(runs_dir, "runs_dir"),
+        name=asked.text(name, "name"),
         splits=Path(splits) if splits else None,
         device=device,
-        threads=threads,
-        workers=workers,
+        threads=asked.whole(threads, "threads", 1),
+        workers=asked.whole(workers, "workers", 0),
         precision=precision,
         time_limit=duration(time_limit),
         strict=strict,
         skip_bad=skip_bad,
         allow_leak=allow_leak,
         resume=resume,
-        allow_changed=tuple(allow_changed),
+        allow_changed=asked.texts(allow_changed, "allow_changed"),
         dry_run=dry_run,
-        log_to=tuple(log_to),
+        log_to=asked.texts(log_to, "log_to", DASHBOARDS),
         probe=probe,
         started=started,
         progress=progress or Silent(),
@@ -107,7 +109,7 @@ def duration(text: str | None) -> float | None:
     Raises:
         UsageError: not a duration.
     """
-    if text is None:
+    if asked.text(text, "time_limit") is None or text is None:
         return None
     try:
         return parse_seconds(text)

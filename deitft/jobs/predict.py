@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deitft.core.progress import Progress, Silent
+from deitft.runs import asked
 
 if TYPE_CHECKING:
     from deitft.runs.predicting import PredictionTable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def predict(
     run: str | Path,
-    photos: Sequence[str | Path],
+    photos: str | Path | Sequence[str | Path],
     *,
     top: int = 5,
     batch: int | None = None,
@@ -38,14 +39,14 @@ def predict(
     from deitft.runs.predicting import predict_photos
 
     return predict_photos(
-        Path(run),
-        [Path(photo) for photo in photos],
-        top=top,
-        batch=batch,
+        asked.folder(run, "run"),
+        [asked.folder(photo, "photos") for photo in ([photos] if isinstance(photos, str | Path) else photos)],
+        top=asked.whole(top, "top", 1) or 1,
+        batch=asked.whole(batch, "batch", 1),
         device=device,
-        threads=threads,
-        workers=workers,
+        threads=asked.whole(threads, "threads", 1),
+        workers=asked.whole(workers, "workers", 0),
         precision=precision,
-        out=Path(out) if out else None,
+        out=None if out is None else asked.folder(out, "out"),
         progress=progress or Silent(),
     )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deitft.core.progress import Progress, Silent
-from deitft.runs.request import RunResult, TrainRequest
+from deitft.runs import asked
+from deitft.runs.request import DASHBOARDS, RunResult, TrainRequest
 
 
 def resume(
@@ -35,7 +36,8 @@ def resume(
     from deitft.runs.folder import open_run
     from deitft.runs.resume import resume as go_on
 
-    folder = open_run(Path(run))
+    run = asked.folder(run, "run")
+    folder = open_run(run)
     record = read_run_record(folder.path)
     plan = read_plan(folder.plan)
     request = TrainRequest(
@@ -45,15 +47,15 @@ def resume(
         runs_dir=folder.path.parent,
         name=folder.name,
         device=device,
-        threads=threads,
-        workers=workers,
+        threads=asked.whole(threads, "threads", 1),
+        workers=asked.whole(workers, "workers", 0),
         strict=record.options.get("strict", False),
         skip_bad=record.options.get("skip_bad", False),
         allow_leak=record.options.get("allow_leak", False),
         probe=record.options.get("probe", True),
-        allow_changed=tuple(allow_changed),
-        log_to=tuple(log_to),
+        allow_changed=asked.texts(allow_changed, "allow_changed"),
+        log_to=asked.texts(log_to, "log_to", DASHBOARDS),
         progress=progress or Silent(),
     )
-    named = Path(run) if Path(run).resolve().parent == folder.checkpoints.resolve() else None
+    named = run if run.resolve().parent == folder.checkpoints.resolve() else None
     return go_on(folder, request, checkpoint=named)

@@ -83,17 +83,22 @@ class LoadedClassifier:
             )
 
     def predict(
-        self, photos: Sequence[str | Path], *, batch: int | None = None, progress: Progress | None = None
+        self,
+        photos: str | Path | Sequence[str | Path],
+        *,
+        batch: int | None = None,
+        progress: Progress | None = None,
     ) -> list[Answer]:
-        """Classes and probabilities of photos, in the order given.
+        """Classes and probabilities of photos, or of one, in the order given.
 
         Raises:
             MissingInputError: a path that is not there (exit 66).
             DataError: a photo that cannot be read, by name.
         """
-        if not photos:
+        paths = [Path(photo) for photo in ([photos] if isinstance(photos, str | Path) else photos)]
+        if not paths:
             return []
-        found = self.predictions(loose_photos([Path(photo) for photo in photos]), batch=batch, progress=progress)
+        found = self.predictions(loose_photos(paths), batch=batch, progress=progress)
         return list(self.answers(found))
 
     def answers(self, found: Predictions) -> Iterator[Answer]:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deitft.core.files import write_json
+from deitft.core.files import read_json, write_json
 from deitft.core.progress import Progress, StopFlag, catch_stop_signals
 from deitft.data.audit import audit
 from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, Catalog
 from deitft.data.inspect import default_cache_dir, inspect
 from deitft.data.photos import photo_set
 from deitft.data.scan import scan
-from deitft.errors import MissingInputError
+from deitft.errors import DeitftError, MissingInputError, OutputError
 from deitft.evaluation.metrics import Metrics
 from deitft.evaluation.metrics import evaluate as judge
 from deitft.evaluation.predictions import Predictions
 from deitft.runs.classifier import load
 from deitft.runs.folder import check_writable
 from deitft.runs.words import metric_rows
+
+METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,7 @@ def evaluate_run(
 ) -> Evaluation:
     """See ``jobs.evaluate``."""
     if out is not None:
-        check_writable(out, "choose another place with --out")
+        check_out(out, data)
     model = load(run, device=device, threads=threads, workers=workers, precision=precision)
     stop = StopFlag()
     with catch_stop_signals(stop, progress):
@@ -89,9 +92,39 @@ def evaluate_run(
         progress.warn(notice)
     result = Evaluation(run=run, data=data, split=name, metrics=metrics, predictions=found, out=out)
     if out is not None:
-        write_json(out / "metrics.json", result.record())
-        found.save(out / "predictions.csv", model.classes, temperature=model.bundle.temperature)
+        write_json(out / METRICS, result.record())
+        found.save(out / PREDICTIONS, model.classes, temperature=model.bundle.temperature)
     return result
+
+
+def check_out(out: Path, data: Path) -> None:
+    """Prove that results can be written, before a photo is read, and that they take the place of nothing else.
+
+    Raises:
+        OutputError: inside the photos or not writable (id C5), or other files of these names are there (id OUT).
+    """
+    place, inside = out.resolve(), data.resolve()
+    if place == inside or inside in place.parents:
+        raise OutputError(
+            f"the results folder {out} lies inside the data {data}",
+            "nothing is written into your data; choose another place with --out",
+            id="C5",
+        )
+    taken = [name for name in (METRICS, PREDICTIONS) if os.path.lexists(out / name)]
+    if (taken and not _is_evaluation(out / METRICS)) or (out / "run.json").exists():
+        raise OutputError(
+            f"{out} holds {taken[0] if taken else 'run.json'} of something else", "choose another --out", id="OUT"
+        )
+    check_writable(out, "choose another place with --out")
+
+
+def _is_evaluation(path: Path) -> bool:
+    """Whether an earlier ``evaluate`` wrote this file: it may be written again."""
+    try:
+        found = read_json(path) if path.is_file() else None
+    except (DeitftError, OSError):
+        return False
+    return isinstance(found, dict) and {"run", "data", "split"} <= found.keys()
 
 
 def choose_split(catalog: Catalog, split: str | None) -> tuple[Catalog, str]:

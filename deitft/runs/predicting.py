@@ -136,6 +136,8 @@ def _check_out(out: Path) -> None:
         OutputError: they cannot (id OUT).
     """
     new = not out.exists()
+    if not new and not out.is_file() and not out.is_dir():  # a device may never end, a pipe never begin
+        raise OutputError(f"cannot write to {out} (not a file)", "choose another --out", id="OUT")
     try:
         with out.open("ab"):
             pass

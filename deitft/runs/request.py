@@ -43,7 +43,6 @@ class TrainRequest:
     started: float = field(default_factory=time.monotonic)
     progress: Progress = field(default_factory=Silent)
 
-
     def as_command(self) -> list[str]:
         """The command line that asks for the same: what a report names when python made the run."""
         words = ["deitft", self.verb, str(self.data)]
@@ -61,6 +60,9 @@ class TrainRequest:
                 words += [option, str(one)]
         return words
 
+
+DASHBOARDS = ("tensorboard", "wandb", "mlflow")
+"""What ``log_to`` may name."""
 
 KEPT_OPTIONS = ("strict", "skip_bad", "allow_leak", "probe")
 """What a run was allowed and asked beside its plan; ``run.json`` keeps it, so that it is resumed as it began."""

@@ -202,7 +202,7 @@ def _recipe_changes(before: Plan, after: Plan) -> dict[str, str]:
     return {
         name: f"{_short(old)} -> {_short(new)}"
         for name, (old, new) in changed_fields(before, after).items()
-        if name not in skipped
+        if name.split(".", 1)[0] not in skipped
     }
 
 

@@ -39,7 +39,7 @@ from deitft.runs.request import KEPT_OPTIONS, RunResult, TrainRequest
 from deitft.runs.session import Session, elapsed
 from deitft.training.checkpoint import Keeper, newest_good, open_checkpoint, restore
 from deitft.training.commit import clear_leftovers
-from deitft.training.log import RunLog, open_loggers
+from deitft.training.log import RunLog, check_loggers, open_loggers
 from deitft.training.loop import DIRECTIONS, Outcome, fit
 from deitft.training.state import TrainState, new_state
 
@@ -55,6 +55,7 @@ def train(request: TrainRequest) -> RunResult:
     """
     recipe = read_recipe(request)
     choice, source = assemble.choose_weights(recipe, request)
+    check_loggers(request.log_to)
     folder.check_place(request.runs_dir, request.name, request.data)
     machine = choose(
         request.device,
@@ -249,7 +250,7 @@ def _fit(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
             return dict.fromkeys(DIRECTIONS, math.nan)  # not the photos' fault: the loop says that it diverged
 
     loggers = open_loggers(request.log_to, session.folder.path, name=session.folder.name, config=plan.record())
-    log = RunLog(session.folder.path, progress=request.progress, loggers=loggers, after_step=state.step)
+    log = RunLog(session.folder.path, progress=request.progress, loggers=loggers, after_step=state.validated_step)
     try:
         with request.progress.task(f"training {session.folder.name}", plan.total_steps, unit="steps") as task:
             task.advance(state.step)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -210,9 +212,11 @@ def _load(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UnavailableError(
-            f"{extra} is not installed", f'pip install "deitft[{extra}]"', id="EXTRA"
-        ) from error
+        raise _not_installed(extra) from error
+
+
+def _not_installed(extra: str) -> UnavailableError:
+    return UnavailableError(f"{extra} is not installed", f'pip install "deitft[{extra}]"', id="EXTRA")
 
 
 LOGGERS: Mapping[str, Callable[[Path, str, Mapping[str, Any]], Logger]] = {
@@ -220,6 +224,17 @@ LOGGERS: Mapping[str, Callable[[Path, str, Mapping[str, Any]], Logger]] = {
     "wandb": WandbLog,
     "mlflow": MlflowLog,
 }
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """What is asked for is installed: told before a photo is opened.
+
+    Raises:
+        UnavailableError: it is not (id EXTRA).
+    """
+    for word in names:
+        if word in LOGGERS and word not in sys.modules and importlib.util.find_spec(word) is None:
+            raise _not_installed(word)
 
 
 def open_loggers(names: Sequence[str], folder: Path, *, name: str, config: Mapping[str, Any]) -> list[Logger]:

@@ -207,3 +207,19 @@ def test_a_closed_stdout_ends_with_141(tmp_path) -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["finetune", ""], "an empty word after finetune"),
+        (["predict", "runs/a", ""], "an empty word after runs/a"),
+        (["runs", "list", "--runs-dir="], "--runs-dir is empty"),
+        (["runs", "list", "--runs-dir", ""], "an empty word after --runs-dir"),
+    ],
+)
+def test_an_empty_word_is_no_path(words: list[str], what: str, call) -> None:
+    """``deitft finetune "$PHOTOS"`` with a variable that is not set must not train on the folder one is in."""
+    said = call(*words)
+    assert (said.code, said.out) == (2, "")
+    assert said.err == f"deitft: error [USAGE]: {what} — a variable of the shell that is not set?\n"

@@ -134,6 +134,32 @@ def test_rm_deletes_what_was_named_and_nothing_else(call, tmp_path: Path, monkey
     assert not kept.exists()
 
 
+def test_a_run_that_is_named_twice_is_removed_once(call, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept, _ = make_run(Path("runs"), "finetune-1"), make_run(Path("runs"), "finetune-2")
+    said = call("runs", "rm", "finetune-2", "runs/finetune-2/", "finetune-2", "--yes", "--json")
+    assert said.code == 0
+    assert len(json.loads(said.out)["removed"]) == 1
+    assert list(Path("runs").iterdir()) == [kept]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"started": 5}, {"result": []}, {"seed": "x"}, {"status": None}, {"data": 1}, {"version": [1]}],
+)
+def test_a_run_record_with_values_of_another_kind_is_broken(wrong, call, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("runs"), "finetune-1")
+    odd = make_run(Path("runs"), "odd")
+    record = json.loads((odd / "run.json").read_text())
+    (odd / "run.json").write_text(json.dumps(record | wrong))
+    said = call("runs")
+    assert (said.code, said.err) == (0, "")
+    assert [line.split()[:2] for line in said.out.splitlines()[1:]] == [["odd", "broken"], ["finetune-1", "done"]]
+    for words in (["resume", odd], ["runs", "list", "--json"]):
+        assert call(*words).code == (65 if words[0] == "resume" else 0)
+
+
 @pytest.mark.parametrize("name", ["..", ".", "../photos", "/", "a/b", "runs/../photos", "link", "", "runs"])
 def test_rm_never_leaves_the_runs_folder(name: str, call, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)

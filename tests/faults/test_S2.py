@@ -1,4 +1,3 @@
-# ruff: noqa: N802 - tests carry the letters of the fault table
 """S2: a recipe that means harm. Nothing in it runs, and every limit is reached in bounded time and memory."""
 
 from __future__ import annotations

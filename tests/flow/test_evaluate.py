@@ -16,7 +16,7 @@ from deitft.cli.app import main
 from deitft.core.files import read_json
 from deitft.core.progress import Silent
 from deitft.core.records import parse_csv_text
-from deitft.errors import DataError, MissingInputError
+from deitft.errors import DataError, MissingInputError, OutputError
 from deitft.evaluation.predictions import load_predictions
 
 HERE = {"device": "cpu", "threads": 1, "workers": 0}
@@ -168,3 +168,19 @@ def test_C5_a_place_for_the_results_that_cannot_be_had(
     assert err.startswith("deitft: error [C5]: ")
     assert err.count("\n") == 1
     assert "--out" in err
+
+
+def test_results_take_the_place_of_nothing_else(whole: Path, split_photos: Path, tmp_path: Path) -> None:
+    """A run's own figures have the same file names. The photos are not written into either."""
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "predictions.csv").write_text("dear diary\n")
+    with untouched(run), untouched(split_photos), untouched(tmp_path / "mine"):
+        for out, id in ((run, "OUT"), (tmp_path / "mine", "OUT"), (split_photos / "x" / "y", "C5")):
+            with fails(OutputError, id):
+                deitft.evaluate(run, split_photos, out=out, **HERE)
+    for split in ("val", "test"):  # an earlier evaluation is written again
+        deitft.evaluate(run, split_photos, split=split, out=run / "mine", **HERE)
+    written = read_json(run / "mine" / "metrics.json")
+    assert isinstance(written, dict)
+    assert written["split"] == "test"

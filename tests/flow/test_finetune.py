@@ -12,6 +12,7 @@ import pytest
 from photo_kit import untouched
 from run_kit import CLASSES, EXACT, STEPS, fails, finetune, fingerprints, record_of
 
+import deitft
 from deitft.cli.app import main
 from deitft.core.files import read_json, sha256_file
 from deitft.core.progress import Silent
@@ -222,3 +223,72 @@ def test_N1_a_learning_rate_that_explodes_is_one_line_and_leaves_nothing_that_is
             from safetensors.torch import load_file
 
             assert all(tensor.isfinite().all() for tensor in load_file(path).values()), path
+
+
+class TestRealWeights:
+    """Pretrained weights of a real model on a few photos."""
+
+    @pytest.fixture(scope="class")
+    def probed(self, shared: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+            run = finetune(
+                photos,
+                tmp_path_factory.mktemp("runs"),
+                "probe",
+                "model.image_size=64",
+                model="vit_ti",
+                recipe="linear-probe",
+                pretrained=True,
+                weights_dir=shared / "weights",
+            ).folder
+        assert run is not None
+        return run
+
+    def test_the_linear_probe_scores_what_the_baseline_says(self, probed: Path) -> None:
+        """The heads are solved, not trained: the model that is handed over is the baseline of ``probe.json``."""
+        probe, metrics, plan = (read_json(probed / name) for name in ("probe.json", "metrics.json", "plan.json"))
+        assert isinstance(probe, dict)
+        assert isinstance(metrics, dict)
+        assert isinstance(plan, dict)
+        assert (plan["total_steps"], plan["head_start"]) == (0, "probe")
+        assert metrics["test"]["top1"] == probe["top1"]
+        assert metrics["probe"] == probe
+        assert probe["train_photos"] == plan["photos"]["train"]
+        assert probe["top1"] > 0.8  # three colours: no photo of them is hard
+
+    def test_the_linear_probe_is_a_bundle_like_any_other(self, probed: Path, photos: Path) -> None:
+        written, _ = load_predictions(probed / "predictions.csv")
+        answers = deitft.load(probed, device="cpu").predict([photos / path for path in written.paths])
+        assert [CLASSES.index(answer.label) for answer in answers] == written.logits().argmax(1).tolist()
+        assert sha256_file(probed / "best" / "model.safetensors") == sha256_file(
+            probed / "last" / "model.safetensors"
+        )
+
+    def test_frozen_layers_are_those_of_the_weights(self, probed: Path, shared: Path) -> None:
+        from safetensors.torch import load_file
+
+        ours = load_file(probed / "best" / "model.safetensors")
+        theirs = load_file(shared / "weights" / "vit_tiny_patch16_224" / "model.safetensors")
+        same = [name for name, tensor in ours.items() if "head" not in name and "pos_embed" not in name]
+        assert len(same) > 100
+        assert all(ours[name].equal(theirs[name]) for name in same)
+
+    def test_two_tokens_start_from_plain_weights_and_say_what_was_taken(
+        self, shared: Path, photos: Path, tmp_path: Path
+    ) -> None:
+        progress = Silent()
+        run = finetune(
+            photos, tmp_path, "a", *QUICK, pretrained=True, weights_dir=shared / "weights", progress=progress
+        ).folder
+        assert run is not None
+        assert any("deit_tiny_patch16_224" in text for text in progress.said)
+        record = read_json(run / "plan.json")
+        assert isinstance(record, dict)
+        weights = shared / "weights" / "deit_tiny_patch16_224" / "model.safetensors"
+        assert record["weights"]["sha256"] == sha256_file(weights)
+        assert Path(record["weights"]["path"]).is_absolute()
+        metrics = read_json(run / "metrics.json")
+        assert isinstance(metrics, dict)
+        assert set(metrics["test"]["heads"]) == {"class", "distill", "both", "softmax_sum"}
+        assert len(metrics["probe"]["penalty_c"]) == 2  # one regression a head

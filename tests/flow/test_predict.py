@@ -237,6 +237,15 @@ def test_a_place_that_cannot_be_had_is_told_before_a_photo_is_opened(
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.parametrize("name", ["/dev/full", "/dev/zero", "/dev/null", "pipe"])
+def test_answers_go_to_a_file_and_not_to_a_device(whole: Path, some: Path, tmp_path: Path, name: str) -> None:
+    """A device may never end when it is read; nobody reads the pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    with fails(OutputError, "OUT") as caught:
+        deitft.predict(whole, [some], out=tmp_path / name, **HERE)
+    assert "not a file" in caught.value.what
+
+
 def test_a_full_disk_is_told_and_what_is_written_counts(
     whole: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

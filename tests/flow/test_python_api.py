@@ -15,6 +15,7 @@ from run_kit import CLASSES, ONE_THREAD, fails, finetune, fingerprints
 import deitft
 from deitft import errors
 from deitft.errors import DataError, MissingInputError, UsageError
+from deitft.recipe.load import shipped_recipes
 
 HERE = {"device": "cpu", "threads": 1, "workers": 0}
 
@@ -99,3 +100,56 @@ def test_mistakes_are_errors_with_an_id_and_one_line(whole: Path, photos: Path, 
         deitft.load(bundle, **HERE)
     assert not (tmp_path / "runs").exists()
     assert not (photos / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("set", [5]),
+        ("set", {"optim.lr": 1}),
+        ("seed", "x"),
+        ("seed", 1.5),
+        ("seed", -1),
+        ("threads", "2"),
+        ("workers", True),
+        ("time_limit", 30),
+        ("log_to", ["excel"]),
+        ("model", 5),
+        ("name", 5),
+        ("runs_dir", ""),
+        ("recipe", 5),
+    ],
+)
+def test_a_keyword_of_another_kind_is_told_by_name(photos: Path, keyword: str, value: object) -> None:
+    for wrong in ({keyword: value}, {keyword: value, "dry_run": True}):
+        with fails(UsageError, "USAGE") as caught:
+            deitft.finetune(photos, **wrong)  # type: ignore[arg-type]
+        assert keyword in caught.value.what
+
+
+def test_one_text_where_several_are_taken_is_one(whole: Path, photos: Path) -> None:
+    planned = deitft.finetune(
+        photos,
+        model="deit_ti",
+        pretrained=False,
+        probe=False,
+        set="train.length=1 steps",
+        recipe=Path(next(info.path for info in shipped_recipes() if info.name == "products")),
+        dry_run=True,
+        **ONE_THREAD,
+    )
+    assert dict(planned.summary())["Steps"].startswith("1 of ")
+    photo = next(photos.rglob("*.jpg"))
+    (answer,) = deitft.load(whole, **HERE).predict(str(photo))
+    (row,) = deitft.predict(whole, photo, **HERE).rows
+    assert (answer.path, answer.label) == (row["path"], row["label"])
+    for path in ("", None, 5):
+        with fails(UsageError, "USAGE"):
+            deitft.finetune(path)  # type: ignore[arg-type]
+        with fails(UsageError, "USAGE"):
+            deitft.predict(whole, [path], **HERE)  # type: ignore[list-item]
+    for wrong in ({"top": 0}, {"top": -1}, {"batch": 0}):
+        with fails(UsageError, "USAGE"):
+            deitft.predict(whole, photo, **HERE, **wrong)
+    with fails(UsageError, "USAGE"):
+        deitft.evaluate(whole, photos, split="tests", **HERE)

@@ -12,7 +12,7 @@ from training_kit import tiny_plan
 from deitft.core.progress import Silent
 from deitft.core.records import parse_csv_text
 from deitft.errors import Notice, UnavailableError, UsageError
-from deitft.training.log import CsvLog, RunLog, open_loggers
+from deitft.training.log import CsvLog, RunLog, check_loggers, open_loggers
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -187,3 +187,12 @@ def test_a_dashboard_that_cannot_be_reached_is_one_line(tmp_path: Path, monkeypa
     with pytest.raises(UnavailableError) as caught:
         open_loggers(["mlflow"], tmp_path, name="run", config={})
     assert caught.value.what == "mlflow cannot be used (no route to host)"
+
+
+def test_a_missing_library_is_found_out_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "mlflow", raising=False)
+    check_loggers([])
+    with pytest.raises(UnavailableError, match="mlflow is not installed") as caught:
+        check_loggers(["mlflow"])
+    assert caught.value.id == "EXTRA"

@@ -1,0 +1,61 @@
+"""Keywords as Python hands them over: the command line has checked its own, nobody has checked these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from deitft.errors import UsageError
+
+
+def folder(value: str | Path, keyword: str) -> Path:
+    """A path.
+
+    Raises:
+        UsageError: it is none, or empty: that would mean the folder one is in.
+    """
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise UsageError(f"{keyword}: got {value!r}, want a path", "hand over a string or a Path", id="USAGE")
+    return Path(value)
+
+
+def texts(value: str | Iterable[str], keyword: str, known: Iterable[str] | None = None) -> tuple[str, ...]:
+    """Several strings. One alone is a list of one: its letters are never meant.
+
+    Raises:
+        UsageError: something else, or one that is not among ``known``.
+    """
+    found = (value,) if isinstance(value, str) else value
+    hint = f"they are {', '.join(known)}" if known is not None else "hand over a list of strings"
+    if not isinstance(found, Iterable) or isinstance(found, dict):
+        raise UsageError(f"{keyword}: got {value!r}, want strings", hint, id="USAGE")
+    found = tuple(found)
+    for item in found:
+        if not isinstance(item, str) or (known is not None and item not in known):
+            raise UsageError(f"{keyword}: got {item!r}", hint, id="USAGE")
+    return found
+
+
+def text(value: str | None, keyword: str) -> str | None:
+    """A string, or nothing.
+
+    Raises:
+        UsageError: something else.
+    """
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{keyword}: got {value!r}, want text", "hand over a string", id="USAGE")
+    return value
+
+
+def whole(value: int | None, keyword: str, least: int) -> int | None:
+    """A whole number, or nothing.
+
+    Raises:
+        UsageError: something else, or below ``least``.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{keyword}: got {value!r}, want a whole number", f"write {least} or more", id="USAGE")
+    return value
