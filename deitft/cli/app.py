@@ -326,6 +326,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.prepare_process(debug=debug)
     try:
         code = _call(words)
+    except console.StopNow as stopped:
+        code = _end(stopped.error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: one line and an exit code
         if debug:
             traceback.print_exc()

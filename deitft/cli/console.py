@@ -102,9 +102,17 @@ def prepare_process(*, debug: bool) -> None:
             signal.signal(getattr(signal, name), _stop_at_once)
 
 
+class StopNow(BaseException):
+    """A signal, outside of the work that looks for it. No ``Exception``: libraries swallow those as they load."""
+
+    def __init__(self, error: DeitftError) -> None:
+        super().__init__(error.line)
+        self.error = error
+
+
 def _stop_at_once(number: int, frame: FrameType | None) -> None:
     kind = TerminatedError if number == signal.SIGTERM else StoppedError
-    raise kind(f"stopped by {signal.Signals(number).name}", id="N3")
+    raise StopNow(kind(f"stopped by {signal.Signals(number).name}", id="N3"))
 
 
 def leave(code: int) -> NoReturn:

@@ -128,6 +128,25 @@ def test_n3_control_without_a_signal(photos: Path, tmp_path: Path, zygote: Zygot
     assert "N3" not in command.err
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
+def test_n3_while_the_program_starts(number: signal.Signals, code: int, photos: Path, tmp_path: Path) -> None:
+    """In the seconds of the imports: its line and its exit code, and no run."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deitft", *words(photos, tmp_path / "runs", "a")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    until(lambda: "libtorch" in maps.read_text(), 60, "torch is not loaded")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, "")
+    assert err.splitlines()[-1].startswith(f"deitft: error [N3]: stopped by {number.name}")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
 def test_n3_a_program_started_by_a_shell(whole: Path, photos: Path, tmp_path: Path) -> None:
     """Everything real: `python -m deitft`, a shell that reads its exit code, SIGTERM to both of them."""
     line = [sys.executable, "-m", "deitft", *words(photos, tmp_path, "a", workers="1")]
