@@ -177,8 +177,8 @@ def place(classifier: Classifier, plan: Plan) -> None:
     classifier.to(plan.device)
     if plan.channels_last:
         classifier.to(memory_format=torch.channels_last)
-    # On processors torch's fused attention is slower in training than matrix products: 0.83 of the images a
-    # second with DeiT-Ti in bf16 (benchmarks/records/attention-kernel.jsonl).
+    # On processors torch's fused attention is slower in training than matrix products: docs/decisions/0005;
+    # benchmarks/attention_kernel.py measures it.
     classifier.set_fused_attention(not plan.device.startswith("cpu"))
 
 
