@@ -14,8 +14,8 @@ import torch
 from deitft.compute.device import choose, deterministic
 from deitft.core.files import sha256_file, write_json, write_text
 from deitft.core.progress import StopFlag, catch_stop_signals
-from deitft.core.units import parse_length
 from deitft.core.records import RunRecord, command_line, environment, now
+from deitft.core.units import parse_length
 from deitft.data.catalog import TRAIN, VAL
 from deitft.data.stream import TrainStream
 from deitft.data.transforms import check_albumentations
