@@ -13,6 +13,9 @@ from run_kit import STEPS, Command, Zygote, fingerprints, record_of, until, word
 
 import deitft
 
+# Real signals to groups of processes and terminals: their own target, on a machine that is not busy.
+pytestmark = pytest.mark.slow
+
 HERE = {"device": "cpu", "threads": 1}
 PROMISE = "press Ctrl-C again to stop without saving"
 
