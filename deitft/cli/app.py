@@ -351,8 +351,8 @@ def _call(words: list[str]) -> int:
 
 
 def _after_interrupt(words: Sequence[str]) -> str:
-    if words and words[0] in ("finetune", "resume"):
-        return "without saving; the newest checkpoint is kept, `deitft resume RUN` goes on from it"
+    if words and words[0] in ("finetune", "resume") and "--dry-run" not in words:
+        return "without saving; if the run had begun, `deitft resume RUN` goes on from its newest checkpoint"
     return ""
 
 

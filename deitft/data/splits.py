@@ -295,11 +295,12 @@ def read_splits(path: Path, catalog: Catalog, *, allow_leak: bool = False) -> Sp
 def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
     """(line as an editor counts it, cells by column) of each row."""
     try:
+        if path.exists() and not path.is_file():  # a device may never end, a pipe never begin
+            raise MissingInputError(f"{shown(str(path))} is not a file", "check the path", id="D19")
         data = path.read_bytes()
     except OSError as error:
-        raise MissingInputError(
-            f"cannot read {shown(str(path))} ({(error.strerror or '').lower()})", id="D19"
-        ) from error
+        what = f"cannot read {shown(str(path))} ({(error.strerror or '').lower()})"
+        raise MissingInputError(what, "check the path", id="D19") from error
     try:
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         header = [unguard_cell(cell) for cell in next(reader, [])]

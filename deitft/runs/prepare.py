@@ -79,17 +79,20 @@ def prepare(
     prepared = Prepared(kept, findings, splits)
     for notice in (*catalog.notices, *findings.notices(), *splits.notices):
         progress.warn(notice)
-    _enough(prepared)
+    _enough(prepared, splits_file)
     return prepared
 
 
-def _enough(prepared: Prepared) -> None:
+def _enough(prepared: Prepared, splits_file: Path | None) -> None:
     counts = prepared.counts()
+    hint = "add photos: a class needs 10 to have some in every split"
+    if splits_file:
+        hint = f"give some to each in {splits_file.name}"
     if min(counts["train"], counts["val"]) == 0:
         raise DataError(
             f"{sum(counts.values())} photos give {counts['train']} to train and {counts['val']} to choose the "
             "model on",
-            "add photos: a class needs 10 to have some in every split",
+            hint,
             id="D15",
         )
 

@@ -141,6 +141,9 @@ def _photos(
 ) -> tuple[Prepared, dict[str, str]]:
     """The photos of today, and how they differ from those of the run (empty where they do not)."""
     data = Path(plan.data)
+    if not data.is_dir():
+        what = f"the photos of {run.name} are not in {shown(str(data))} any more"
+        raise MissingInputError(what, "put them back there, or a link to where they are now", id="D1")
     stored = parse_csv_text(run.splits.read_bytes().decode())
     today = prepare_photos(replace(request, data=data, seed=plan.seed, splits=None), machine.threads, stop)
     if today.catalog.classes != plan.classes:

@@ -388,6 +388,16 @@ def test_a_missing_file(pinned):
     assert (caught.value.id, caught.value.exit_code) == ("D19", 66)
 
 
+def test_what_is_no_file_is_never_opened(pinned, tmp_path):
+    """A device may never end when it is read, and a pipe that nobody writes to never begins."""
+    catalog, _, _ = pinned
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(MissingInputError, match="is not a file") as caught:
+            read_splits(path, catalog)
+        assert (caught.value.id, caught.value.hint) == ("D19", "check the path")
+
+
 def test_train_keeps_every_class(pinned):
     catalog, rows, file = pinned
     for row in rows[20:]:
