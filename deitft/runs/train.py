@@ -166,7 +166,9 @@ def carry_out(session: Session, *, resume: bool = False, checkpoint: Path | None
         facts={"plan": sha256_file(run.plan)},
     )
     outcome = _fit(session, state, keeper)
-    session.record.seconds["training"] = session.record.seconds.get("training", 0.0) + time.perf_counter() - began
+    spent = session.record.seconds
+    spent["training"] = spent.get("training", 0.0) + time.perf_counter() - began
+    spent["saving"] = spent.get("saving", 0.0) + keeper.seconds  # a part of "training"
     if outcome.reason == "stopped":
         raise session.stop.error(f"saved step {outcome.step}", f"continue with `deitft resume {run.path}`")
     return finish(session, Ending(state=state, outcome=outcome))

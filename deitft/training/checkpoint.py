@@ -47,8 +47,8 @@ class Keeper:
     """Writes checkpoints of one run into a folder, and decides when and which to keep.
 
     ``keep`` newest steps stay, and every ``best-*`` that one of them refers to. ``facts`` (plain data: the
-    plan's fingerprint, say) go into every checkpoint. ``latest`` is the step that was saved last. ``clock``
-    gives seconds.
+    plan's fingerprint, say) go into every checkpoint. ``latest`` is the step that was saved last, ``seconds``
+    what all writing has taken so far. ``clock`` gives seconds.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Keeper:
     ) -> None:
         self.folder = folder
         self.latest: int | None = None
+        self.seconds = 0.0
         self._every = every_seconds
         self._keep = max(keep, 1)
         self._progress = progress
@@ -94,11 +95,13 @@ class Keeper:
             commit(self.folder, "step", state.step, state_contents(state, self._facts), facts)
         except OSError as error:
             self._last = self._clock()
+            self.seconds += self._last - begin
             self._failed(error, state, final=final)
             return False
         self.latest = state.step
         self._last = self._clock()
         self._duration = self._last - begin
+        self.seconds += self._duration
         self._prune(state)
         return True
 
@@ -109,6 +112,7 @@ class Keeper:
 
         The state then refers to it by name; it is deleted when no kept step refers to it any more.
         """
+        begin = self._clock()
         facts = {**self._facts, "which": which, "metrics": dict(metrics)}
         average = state.ema.swapped_into(state.model) if which == "ema" and state.ema else None
         try:
@@ -118,6 +122,8 @@ class Keeper:
         except OSError as error:
             self._failed(error, state, final=False)
             return None
+        finally:
+            self.seconds += self._clock() - begin
         best = Best(
             score=score,
             step=state.step,

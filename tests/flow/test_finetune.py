@@ -56,6 +56,7 @@ def test_the_record_says_what_ran_and_what_came_of_it(whole: Path, photos: Path)
     assert record["result"]["steps"] == STEPS
     assert record["result"]["ended"] == "finished"
     assert 0 < record["seconds"]["training"] <= record["seconds"]["whole command"]
+    assert 0 < record["seconds"]["saving"] < record["seconds"]["training"]
     assert record["started"] <= record["ended"]
 
 

@@ -94,6 +94,23 @@ def test_slow_storage_is_asked_less_often(tmp_path: Path, asked: float, took: fl
     assert run.keeper.interval == interval
 
 
+def test_what_writing_takes_is_added_up(tmp_path: Path) -> None:
+    run = Run(tmp_path, tiny_plan())
+    ticks = iter([0.0, 2.0, 100.0, 100.5, 200.0, 203.0, 300.0, 304.0])
+    run.keeper._clock = lambda: next(ticks)
+    assert run.keeper.seconds == 0
+    at(run, 1)
+    run.keeper.save(run.state)
+    run.keeper.save_best(run.state, "raw", score=0.5, metrics={"top1": 0.5})
+    assert run.keeper.seconds == 2.5
+    # What could not be written took its time, too.
+    at(run, 2)
+    with files_at_most(64):
+        assert not run.keeper.save(run.state)
+        assert run.keeper.save_best(run.state, "raw", score=0.6, metrics={"top1": 0.6}) is None
+    assert run.keeper.seconds == 9.5
+
+
 def test_the_newest_are_kept_and_every_best_they_refer_to(run: Run) -> None:
     for step in (2, 4, 6, 8):
         at(run, step)
