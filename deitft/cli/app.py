@@ -304,11 +304,13 @@ def runs_rm(
     runs = [inventory.find_run(name, runs_dir) for name in names]
     found = list({run.path.resolve(): run for run in runs}.values())  # one that is named twice is one
     sizes = [inventory.size_of(run) for run in found]
+    sized = list(zip(found, sizes, strict=True))
+    # every answer first: Ctrl-C at any question deletes nothing
+    doomed = [each for each in sized if yes or console.ask(f"delete {each[0].path} ({format_bytes(each[1])})?")]
     removed = []
-    for run, size in zip(found, sizes, strict=True):
-        if yes or console.ask(f"delete {run.path} ({format_bytes(size)})?"):
-            inventory.remove_run(run)
-            removed.append({"path": run.path, "bytes": size})
+    for run, size in doomed:
+        inventory.remove_run(run)
+        removed.append({"path": run.path, "bytes": size})
     if json:
         console.show_json({"removed": removed})
     elif not quiet:

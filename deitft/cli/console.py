@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import sys
 import tempfile
@@ -214,11 +215,46 @@ def show_text(text: str) -> None:
 
 
 def ask(question: str) -> bool:
-    """Ask on a terminal, no being the default.
+    """Ask on a terminal, no being the default. Ctrl-C ends it at once, whenever it comes.
 
     Raises:
         UsageError: nobody is there to answer (id USAGE).
+        KeyboardInterrupt: Ctrl-C.
+        Abort: Ctrl-D.
     """
     if not (on_terminal(sys.stdin) and on_terminal(sys.stderr)):
         raise UsageError(f"{question} — nobody to ask", "add --yes", id="USAGE")
-    return typer.confirm(visible(question), default=False, err=True)
+    # Whoever asks takes an answer: also where a script in the background has SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        while True:
+            print(f"{visible(question)} [y/N]: ", end="", file=sys.stderr, flush=True)  # noqa: T201
+            answer = _typed_line()
+            if not answer:
+                talk("")
+                raise typer.Abort
+            if answer.strip().lower() in (b"", b"n", b"no", b"y", b"yes"):
+                return answer.strip().lower() in (b"y", b"yes")
+            talk("please answer y or n")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _typed_line() -> bytes:
+    """A line of the terminal, with its end; empty for Ctrl-D.
+
+    Not ``input``: python looks for signals, then reads, and a signal between the two waits for the next key.
+    Here a signal's arrival can be read, too, so the wait ends whichever comes first.
+    """
+    arrived, sent = os.pipe()
+    os.set_blocking(sent, False)
+    os.set_blocking(arrived, False)
+    before = signal.set_wakeup_fd(sent)
+    try:
+        while sys.stdin.fileno() not in select.select([sys.stdin.fileno(), arrived], [], [])[0]:
+            os.read(arrived, 1)  # the handler has had its turn and wants to go on
+        return os.read(sys.stdin.fileno(), 4096)
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(arrived)
+        os.close(sent)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import pty
+import select
+import signal
 import subprocess
 import sys
 import termios
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -198,31 +204,98 @@ def test_rm_leaves_a_run_alone_that_a_process_works_on(call, tmp_path: Path, mon
     assert call("runs", "rm", "finetune-1", "--yes").code == 0  # that process is gone, its file is not
 
 
-@pytest.mark.parametrize(
-    ("answer", "gone", "code"), [(b"y\n", True, 0), (b"\n", False, 0), (b"n\n", False, 0), (b"\x03", False, 130)]
-)
-def test_rm_asks_on_a_terminal(answer: bytes, gone: bool, code: int, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "runs", "finetune-1")
+@contextlib.contextmanager
+def asked(tmp_path: Path, *names: str, sigint: Any = signal.default_int_handler) -> Iterator[tuple[Any, int]]:
+    """``runs rm`` at work on a terminal of its own, and our end of that; both are gone afterwards."""
+
+    def begin() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGINT, sigint)
+
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "deitft", "runs", "rm", "finetune-1"],
+        [sys.executable, "-m", "deitft", "runs", "rm", *names],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         cwd=tmp_path,
         env={**os.environ, "TERM": "xterm"},
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=begin,
     )
     os.close(theirs)
-    seen = b""
-    while b"?" not in seen:
+    try:
+        yield process, ours
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def read_until(ours: int, wanted: bytes, seconds: float = 60) -> bytes:
+    """What the terminal shows, up to some words of it."""
+    seen, end = b"", time.monotonic() + seconds
+    while wanted not in seen:
+        assert select.select([ours], [], [], max(0, end - time.monotonic()))[0], seen
         seen += os.read(ours, 1000)
-    os.write(ours, answer)
-    assert process.wait(timeout=30) == code
-    os.close(ours)
-    assert b"delete runs/finetune-1 (" in seen
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("answer", "gone", "code"),
+    [
+        (b"y\n", True, 0),
+        (b"YES\n", True, 0),
+        (b"what\ny\n", True, 0),
+        (b"\n", False, 0),
+        (b"n\n", False, 0),
+        (b"\x03", False, 130),
+        (b"y\x03", False, 130),
+        (b"\x04", False, 130),
+    ],
+)
+def test_rm_asks_on_a_terminal(answer: bytes, gone: bool, code: int, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs", "finetune-1")
+    with asked(tmp_path, "finetune-1") as (process, ours):
+        assert b"delete runs/finetune-1 (" in read_until(ours, b"?")
+        os.write(ours, answer)
+        assert process.wait(timeout=30) == code
+        assert b"Traceback" not in os.read(ours, 10000)
     assert run.exists() is not gone
+
+
+@pytest.mark.parametrize("answers", [b"\x03", b"y\n"])
+@pytest.mark.parametrize("sigint", [signal.SIG_DFL, signal.SIG_IGN])
+def test_ctrl_c_at_any_question_ends_at_once_and_deletes_nothing(
+    answers: bytes, sigint: Any, tmp_path: Path
+) -> None:
+    """Also where the program was started with SIGINT ignored, as shells start what runs in the background."""
+    for name in ("finetune-1", "finetune-2"):
+        make_run(tmp_path / "runs", name)
+    with asked(tmp_path, "finetune-1", "finetune-2", sigint=sigint) as (process, ours):
+        read_until(ours, b"finetune-1 (")
+        os.write(ours, answers)
+        if answers != b"\x03":
+            read_until(ours, b"finetune-2 (")
+            os.write(ours, b"\x03")
+        sent = time.monotonic()
+        assert process.wait(timeout=30) == 130
+        assert time.monotonic() - sent < 5
+        said = os.read(ours, 10000)
+    assert b"deitft: error [N4]: stopped by Ctrl-C" in said
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_other_signals_do_not_end_a_question(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs", "finetune-1")
+    with asked(tmp_path, "finetune-1") as (process, ours):
+        read_until(ours, b"?")
+        for _ in range(3):
+            process.send_signal(signal.SIGWINCH)
+            process.send_signal(signal.SIGCONT)
+        os.write(ours, b"y\n")
+        assert process.wait(timeout=30) == 0
+    assert not run.exists()
 
 
 def test_env_for_bug_reports(call, monkeypatch) -> None:
