@@ -1,0 +1,82 @@
+"""Does ``--dry-run`` foretell time, memory and disk? Runs of different kinds, forecast first and then made.
+
+Each command has an empty cache of its own, so that both read every photo. Memory is sampled once a second over the
+program and its data workers: "process_rss" is what the forecast speaks of, "tree_pss" counts every page of all of
+them once. Records: ``records/dry-run.jsonl``; about half an hour on two cores.
+
+    python benchmarks/dry_run.py --shared ../shared
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from command import ledger_of, options, timed
+from photos import clothing, few, forget, plain
+from trial import Trial, measured
+
+CASES = (
+    ("deit_ti", "finetune-fast", None),
+    ("mobilenetv2", "finetune", 1000),
+    ("vit_ti", "linear-probe", 200),
+    ("deit_ti", "finetune", 200),
+)
+"""Model, recipe, photos (None: all 3,781 in their splits)."""
+
+
+def main() -> None:
+    """Case after case; ends with the ratios."""
+    asked = options(__doc__, "runs/dry-run").parse_args()
+    ledger = ledger_of(asked, "dry-run")
+    source = few(clothing(asked.shared), asked.place / "few") if asked.smoke else clothing(asked.shared)
+    for model, recipe, size in CASES:
+        data = source
+        if size is not None:
+            data = plain(source, asked.place / f"photos-{size}", size // 10 if asked.smoke else size, 0)
+        name = f"{recipe}-{model}-{size or 'all'}"
+        trial = Trial(data=data, model=model, recipe=recipe, seed=0, name=name, asked=asked)
+        if name not in ledger:
+            ledger.add(name, compare(trial))
+    for row in ledger.rows.values():
+        print(row["id"], {name: round(value, 2) for name, value in row["measured_over_predicted"].items()})
+
+
+def compare(trial: Trial) -> dict[str, Any]:
+    """The forecast, the run, and measured over predicted of each."""
+    asked: argparse.Namespace = trial.asked
+    forget(trial.folder)
+    planned = replace(trial, more=("--dry-run", "--json"))
+    looked = timed(planned.start(), capture=True, more_environment=empty_cache(asked))
+    forecast = json.loads(looked.output)
+    made = timed(trial.start(), memory=True, more_environment=empty_cache(asked))
+    disk = sum(path.stat().st_size for path in trial.folder.rglob("*") if path.is_file())
+    predicted = {
+        "seconds": forecast["seconds"]["total"],
+        "memory": forecast["memory_bytes"],
+        "disk": forecast["disk_bytes"],
+    }
+    found = {"seconds": made.wall, "memory": made.memory["process_rss"], "disk": disk}
+    return measured(trial, made) | {
+        "dry_run": {**looked.record(), "forecast": {**forecast, "plan": None}},
+        "predicted": predicted,
+        "measured": found,
+        "measured_over_predicted": {
+            **{name: found[name] / predicted[name] for name in predicted},
+            "memory_of_all": made.memory["tree_pss"] / predicted["memory"],
+        },
+    }
+
+
+def empty_cache(asked: argparse.Namespace) -> dict[str, str]:
+    """What makes a command look at every photo again."""
+    cache: Path = asked.place / "cache"
+    forget(cache)
+    return {"XDG_CACHE_HOME": str(cache.resolve())}
+
+
+if __name__ == "__main__":
+    main()

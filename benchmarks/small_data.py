@@ -1,0 +1,50 @@
+"""Good at every size, and every recipe earns its place: 200 and 1,000 photos to learn from, the rest to judge.
+
+Of the 3,781 photos of clothing-small (all three splits together) 200 or 1,000 are drawn in the proportions of
+the classes, three times; what is not drawn is test (at least 2,781 photos). The draw of 200 lies in the draw of
+1,000 of the same seed. Val is carved from the drawn photos by the command itself. Records:
+``records/small-data.jsonl``; the verdicts are in one order for all runs, that of all photos.
+
+    python benchmarks/small_data.py --shared ../shared
+"""
+
+from __future__ import annotations
+
+from command import ledger_of, options
+from photos import by_class, clothing, digests, few, with_test
+from trial import Trial, carry_out, measured
+
+RECIPES = {
+    200: ("finetune", "linear-probe"),
+    1000: ("finetune", "finetune-fast", "linear-probe", "attention-only", "products", "finetune-best"),
+}
+
+
+def main() -> None:
+    """All recipes of one seed before the next seed, so that what is there can be compared."""
+    parser = options(__doc__, "runs/small-data")
+    parser.add_argument("--sizes", nargs="*", type=int, default=tuple(RECIPES))
+    parser.add_argument("--recipes", nargs="*", help="only these")
+    parser.add_argument("--seeds", nargs="*", type=int, default=(0, 1, 2))
+    parser.add_argument("--model", default="deit_ti")
+    asked = parser.parse_args()
+    ledger = ledger_of(asked, "small-data")
+    source = few(clothing(asked.shared), asked.place / "few") if asked.smoke else clothing(asked.shared)
+    universe = digests(path for paths in by_class(source).values() for path in paths)
+    for seed in asked.seeds:
+        for size in asked.sizes:
+            drawn = size // 10 if asked.smoke else size
+            data = with_test(source, asked.place / f"photos-{size}-{seed}", drawn, seed)
+            for recipe in RECIPES[size]:
+                name = f"{size}-{recipe}-{asked.model}-{seed}"
+                if f"small-data-{name}" in ledger or (asked.recipes and recipe not in asked.recipes):
+                    continue
+                trial = Trial(data=data, model=asked.model, recipe=recipe, seed=seed, name=name, asked=asked)
+                cost, resumed = carry_out(trial)
+                values = measured(trial, cost, resumed=resumed, universe=universe)
+                subject = {**trial.subject, "data": f"{size} photos"}
+                ledger.add(f"small-data-{name}", values | {"subject": subject})
+
+
+if __name__ == "__main__":
+    main()
