@@ -14,6 +14,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+# A forked process writes what it has covered to the folder it is in, which would be the one of a test.
+os.environ.setdefault("COVERAGE_FILE", str(ROOT / ".coverage"))
 
 
 @pytest.fixture(autouse=True)

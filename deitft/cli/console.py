@@ -236,6 +236,9 @@ def ask(question: str) -> bool:
             if answer.strip().lower() in (b"", b"n", b"no", b"y", b"yes"):
                 return answer.strip().lower() in (b"y", b"yes")
             talk("please answer y or n")
+    except KeyboardInterrupt:
+        talk("")  # what comes next has a line of its own
+        raise
     finally:
         signal.signal(signal.SIGINT, before)
 

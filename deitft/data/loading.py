@@ -232,7 +232,7 @@ class Crew:
         ``HUNG_SECONDS``). Outside it does not: torch's own handler would raise in the middle of a step."""
 
         def notice(number: int, frame: FrameType | None) -> None:
-            if self._dead():
+            if self._missed():
                 raise WorkerDied
 
         if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
@@ -240,21 +240,26 @@ class Crew:
             return
         before = signal.signal(signal.SIGCHLD, notice)
         try:
-            if self._dead():
+            if self._missed():
                 raise WorkerDied
             yield
         finally:
             signal.signal(signal.SIGCHLD, before)
 
     def _dead(self) -> list[int]:
-        """Workers that ended badly; after the last batch they end well."""
+        """Workers that ended badly."""
         return [number for number, process in enumerate(self._processes) if process.exitcode]
+
+    def _missed(self) -> list[int]:
+        """Workers that ended badly and owe a batch. How one ends that has given all its batches is no matter."""
+        owing = {task[0] for task in self._iterator._task_info.values() if len(task) == 1}
+        return [number for number in self._dead() if number in owing]
 
     def _trouble(self, error: Exception) -> StoppedError | None:
         if isinstance(error, EOFError | OSError):  # the line to a worker broke: it is dying, not yet dead
             for process in self._processes if wait([each.sentinel for each in self._processes], 1.0) else []:
                 process.join(0.5)
-        dead = self._dead()
+        dead = self._missed() or self._dead()
         if dead:
             number, code = dead[0], self._processes[dead[0]].exitcode
             what = f"data worker {number} died ({_ended(code)}){self._while_reading(number)}"

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,33 @@ def test_N5_a_worker_that_dies_or_hangs_is_named_with_its_photo(
         list(loading.fetch(reader, batches, workers=2))
     assert caught.value.id == "N5"
     assert time.monotonic() - started < 20
+
+
+class Untidy:
+    """Views whose worker ends with exit status 1 when it is told that there is no more to do."""
+
+    def __call__(self, rgb: Any, request: loading.Request) -> torch.Tensor:
+        Finalize(None, os._exit, args=(1,), exitpriority=1000)
+        return torch.full((3, 24, 24), request.photo, dtype=torch.uint8)
+
+    def needed_side(self, size: int) -> int:
+        return size
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_N5_a_worker_that_has_given_all_its_batches_may_end_as_it_likes(workers: int, photos: PhotoSet) -> None:
+    """What a library does in a worker's last moment is no reason to end a run whose batches are all there."""
+    ended: list[int | None] = []
+    reader = loading.Reader(photos, Untidy(), (255, 255, 255))
+    batches = [[loading.Request(number, 0, 24)] for number in range(5)]
+    crew = loading.Crew(reader, batches, workers, loading.Watch.over(workers))
+    try:
+        seen = [loaded.images.unique().tolist() for loaded in iter(crew.next, None)]
+        ended = [process.exitcode for process in crew._processes]
+    finally:
+        crew.dismiss()
+    assert seen == [[number] for number in range(5)]
+    assert ended == [1] * workers
 
 
 @pytest.mark.parametrize("kind", ["ZeroDivisionError", "RuntimeError"])
