@@ -3,8 +3,11 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 export NO_ALBUMENTATIONS_UPDATE := 1
+# Whole, so that processes which measure coverage from another folder write it here and nowhere else.
+export COVERAGE_FILE := $(CURDIR)/.coverage
 
-.PHONY: setup check test demo fmt clean test-slow reference bench-clothing bench-attention bench-resume
+.PHONY: setup check test demo fmt clean test-slow reference bench-tables bench-clothing bench-timm bench-small-data \
+	bench-speed bench-time-limit bench-dry-run bench-kill-cost bench-parity bench-attention bench-resume
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -33,9 +36,34 @@ test-slow: $(STAMP)
 demo: $(STAMP)
 	$(PY) benchmarks/demo.py
 
-# Long measurements. Each goes on where it was interrupted; records are in benchmarks/records/.
+# Long measurements. Each goes on where it was interrupted; records are in benchmarks/records/, what each asks and
+# takes is in benchmarks/README.md. bench-timm and bench-speed want TIMM_SCRIPTS=DIR, the folder of timm's train.py.
+bench-tables: $(STAMP)
+	$(PY) benchmarks/tables.py
+
 bench-clothing: $(STAMP)
 	$(PY) benchmarks/clothing.py
+
+bench-timm: $(STAMP)
+	$(PY) benchmarks/timm_baseline.py --timm-scripts "$(TIMM_SCRIPTS)"
+
+bench-small-data: $(STAMP)
+	$(PY) benchmarks/small_data.py
+
+bench-speed: $(STAMP)
+	$(PY) benchmarks/speed_against_timm.py --timm-scripts "$(TIMM_SCRIPTS)"
+
+bench-time-limit: $(STAMP)
+	$(PY) benchmarks/time_limit.py
+
+bench-dry-run: $(STAMP)
+	$(PY) benchmarks/dry_run.py
+
+bench-kill-cost: $(STAMP)
+	$(PY) benchmarks/kill_cost.py
+
+bench-parity: $(STAMP)
+	$(PY) benchmarks/parity.py
 
 bench-attention: $(STAMP)
 	$(PY) benchmarks/attention_kernel.py

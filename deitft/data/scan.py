@@ -119,10 +119,9 @@ def _existing_folder(asked: str) -> str:
     try:
         mode = Path(asked).stat().st_mode
     except OSError as error:
-        what = f"no such folder: {shown(asked)}"
-        raise MissingInputError(what, "check the path", id="D1", files=(asked,)) from error
+        raise MissingInputError(f"no such folder: {shown(asked)}", id="D1", files=(asked,)) from error
     if not stat.S_ISDIR(mode):
-        raise MissingInputError(f"not a folder: {shown(asked)}", "check the path", id="D1", files=(asked,))
+        raise MissingInputError(f"not a folder: {shown(asked)}", id="D1", files=(asked,))
     return str(Path(asked))
 
 

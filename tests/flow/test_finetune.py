@@ -226,25 +226,27 @@ def test_N1_a_learning_rate_that_explodes_is_one_line_and_leaves_nothing_that_is
             assert all(tensor.isfinite().all() for tensor in load_file(path).values()), path
 
 
+@pytest.fixture(scope="module")
+def probed(shared: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear probe on real weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        run = finetune(
+            photos,
+            tmp_path_factory.mktemp("runs"),
+            "probe",
+            "model.image_size=64",
+            model="vit_ti",
+            recipe="linear-probe",
+            pretrained=True,
+            weights_dir=shared / "weights",
+        ).folder
+    assert run is not None
+    return run
+
+
 class TestRealWeights:
     """Pretrained weights of a real model on a few photos."""
-
-    @pytest.fixture(scope="class")
-    def probed(self, shared: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-            run = finetune(
-                photos,
-                tmp_path_factory.mktemp("runs"),
-                "probe",
-                "model.image_size=64",
-                model="vit_ti",
-                recipe="linear-probe",
-                pretrained=True,
-                weights_dir=shared / "weights",
-            ).folder
-        assert run is not None
-        return run
 
     def test_the_linear_probe_scores_what_the_baseline_says(self, probed: Path) -> None:
         """The heads are solved, not trained: the model that is handed over is the baseline of ``probe.json``."""

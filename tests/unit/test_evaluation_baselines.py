@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -33,9 +34,10 @@ def test_the_probe_is_sklearns_with_the_c_that_is_best_on_val() -> None:
         )
         for c in GRID
     }
-    scores = {c: model.score(val[0].astype(np.float64), val[1]) for c, model in models.items()}
-    assert found.c == max(sorted(GRID), key=lambda c: scores[c])
-    assert found.val_top1 == pytest.approx(max(scores.values()))
+    losses = {c: log_loss(val[1], model.predict_proba(val[0].astype(np.float64))) for c, model in models.items()}
+    assert found.c == min(sorted(GRID), key=lambda c: losses[c])
+    assert found.val_loss == pytest.approx(min(losses.values()), rel=1e-2)
+    assert found.val_top1 == models[found.c].score(val[0].astype(np.float64), val[1])
     reference = models[found.c].predict_proba(test[0].astype(np.float64))
     assert softmax(found.logits(test[0])) == pytest.approx(reference, abs=2e-3)
     assert found.note == ""
@@ -52,8 +54,22 @@ def test_its_weights_are_for_features_as_they_are() -> None:
 
 
 def test_of_equal_scores_the_most_restrained_is_taken() -> None:
-    found = probe(blobs(120, 20, noise=0.05), blobs(60, 21, noise=0.05), num_classes=4, grid=[10.0, 0.1, 1.0])
-    assert (found.c, found.val_top1) == (0.1, 1.0)
+    train, val = blobs(120, 20), blobs(60, 21)
+    constant = np.ones_like(train[0]), train[1]  # nothing to learn from: every penalty gives the same
+    found = probe(constant, (np.ones_like(val[0]), val[1]), num_classes=4, grid=[10.0, 0.1, 1.0])
+    assert found.c == 0.1
+
+
+def test_an_answer_that_is_sure_and_wrong_costs_more_than_a_score_sees() -> None:
+    """Equal top-1 at any penalty: the loss is what tells them apart."""
+    train, val = blobs(120, 20, noise=0.4), blobs(60, 21, noise=0.4)
+    weak = probe(train, val, num_classes=4, grid=[1.0])
+    strong = probe(train, val, num_classes=4, grid=[1e-2])
+    assert weak.val_top1 == strong.val_top1 == 1.0
+    assert weak.val_loss is not None
+    assert strong.val_loss is not None
+    assert weak.val_loss < strong.val_loss
+    assert probe(train, val, num_classes=4, grid=[1e-2, 1.0]).c == 1.0
 
 
 def test_scaling_a_feature_changes_nothing() -> None:
@@ -92,7 +108,7 @@ def test_classes_without_train_photos_are_not_predicted() -> None:
 def test_without_val_photos_nothing_is_chosen_and_without_test_photos_nothing_said() -> None:
     nothing = np.zeros((0, 12), np.float32), np.zeros(0, np.int64)
     found = probe(blobs(100, 12), nothing, num_classes=4)
-    assert (found.c, found.val_top1) == (0.01, None)
+    assert (found.c, found.val_top1, found.val_loss) == (0.01, None, None)
     assert found.logits(nothing[0]).shape == (0, 4)
 
 
