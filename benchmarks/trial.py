@@ -57,7 +57,7 @@ class Trial:
         settings = list(self.settings)
         if self.asked.smoke:
             settings = [*SMOKE, *(() if self.recipe == "linear-probe" else SMOKE_LENGTH), *settings]
-        for setting in settings:
+        for setting in {text.partition("=")[0]: text for text in settings}.values():
             words += ["--set", setting]
         return deitft("finetune", *words)
 
