@@ -136,8 +136,9 @@ def _cpu() -> float:
 
 @contextlib.contextmanager
 def _watched(pid: int) -> Iterator[dict[str, int]]:
-    """The largest memory seen, in bytes: of the process alone, of it and its children, shared pages once."""
-    peak = {"process_rss": 0, "tree_rss": 0, "tree_pss": 0}
+    """The largest memory seen, in bytes: of the process alone, and of it and its children with shared pages
+    counted for each of them (rss) and once (pss)."""
+    peak = {"process": 0, "tree_rss": 0, "tree_pss": 0}
     ended = threading.Event()
 
     def look() -> None:
@@ -149,7 +150,7 @@ def _watched(pid: int) -> Iterator[dict[str, int]]:
                     with contextlib.suppress(psutil.Error):
                         infos.append(one.memory_full_info())
                 if infos:
-                    now = (infos[0].rss, sum(one.rss for one in infos), sum(one.pss for one in infos))
+                    now = (_high_water(pid), sum(one.rss for one in infos), sum(one.pss for one in infos))
                     peak.update({name: max(peak[name], value) for name, value in zip(peak, now, strict=True)})
 
     watcher = threading.Thread(target=look, daemon=True)
@@ -159,6 +160,15 @@ def _watched(pid: int) -> Iterator[dict[str, int]]:
     finally:
         ended.set()
         watcher.join()
+
+
+def _high_water(pid: int) -> int:
+    """The largest resident set of a process so far, as the kernel keeps it."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 def until(

@@ -1,8 +1,8 @@
 """Does ``--dry-run`` foretell time, memory and disk? Runs of different kinds, forecast first and then made.
 
 Each command has an empty cache of its own, so that both read every photo. Memory is sampled once a second over the
-program and its data workers: "process_rss" is what the forecast speaks of, "tree_pss" counts every page of all of
-them once. Records: ``records/dry-run.jsonl``; about half an hour on two cores.
+program and its data workers: "process" is the program alone, "tree_rss" adds its workers, "tree_pss" counts a page
+that they share once. Records: ``records/dry-run.jsonl``; about half an hour on two cores.
 
     python benchmarks/dry_run.py --shared ../shared
 """
@@ -59,7 +59,7 @@ def compare(trial: Trial) -> dict[str, Any]:
         "memory": forecast["memory_bytes"],
         "disk": forecast["disk_bytes"],
     }
-    found = {"seconds": made.wall, "memory": made.memory["process_rss"], "disk": disk}
+    found = {"seconds": made.wall, "memory": made.memory["process"], "disk": disk}
     return measured(trial, made) | {
         "dry_run": {**looked.record(), "forecast": {**forecast, "plan": None}},
         "predicted": predicted,

@@ -82,7 +82,8 @@ def disturbed(trial: Trial, control: dict[str, Any], draw: int) -> dict[str, Any
     kills: list[dict[str, Any]] = []
     for step in moments(draw, plan["total_steps"], plan["steps_per_epoch"]):
         began = time.monotonic()
-        kills.append(kill_at(command, trial.folder, step, random.Random(step).uniform(0, 5)))
+        pause = 0.0 if trial.asked.smoke else random.Random(step).uniform(0, 5)
+        kills.append(kill_at(command, trial.folder, step, pause))
         parts.append({"command": shown(command), "seconds": time.monotonic() - began})
         command = trial.go_on()
     cost = timed(command)

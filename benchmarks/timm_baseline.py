@@ -11,7 +11,6 @@ its last epoch.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import statistics
 import sys
@@ -24,7 +23,7 @@ import torch
 from command import ledger_of, options, timed
 from photos import clothing, digests, few, verdicts
 from PIL import Image
-from timm_log import epoch_speeds
+from timm_log import best_epoch, epoch_speeds
 
 MODEL = "deit_tiny_patch16_224"
 EPOCHS = 8
@@ -110,18 +109,6 @@ def speed_of(log: str) -> dict[str, float]:
         "fastest": max(epochs),
         "windows": len(epochs),
     }
-
-
-def best_epoch(summary: Path) -> dict[str, Any]:
-    """The first of the epochs that are best on val, over all parts of a resumed run.
-
-    timm's own choice forgets what was best before it was resumed; a row is written again with its header.
-    """
-    with summary.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["epoch"] != "epoch"]
-    by_epoch = {int(row["epoch"]): float(row["eval_top1"]) for row in rows}
-    epoch = max(by_epoch, key=lambda number: (by_epoch[number], -number))
-    return {"epoch": epoch, "eval_top1": by_epoch[epoch]}
 
 
 def classes_of(data: Path) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 _LINE = re.compile(
     r"^Train: (?P<epoch>\d+) \[ *(?P<step>\d+)/(?P<steps>\d+) .*?Time: (?P<now>[\d.]+)s, +(?P<speed>[\d.]+)/s +"
@@ -59,3 +62,15 @@ def epoch_speeds(log: str) -> list[float]:
     for line in lines(log):
         last[line.epoch] = line
     return [round(line.images) / line.mean_seconds for line in last.values()]
+
+
+def best_epoch(summary: Path) -> dict[str, Any]:
+    """The first of the epochs that are best on val, over all parts of a resumed run.
+
+    timm's own choice forgets what was best before it was resumed; a row is written again with its header.
+    """
+    with summary.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["epoch"] != "epoch"]
+    by_epoch = {int(row["epoch"]): float(row["eval_top1"]) for row in rows}
+    epoch = max(by_epoch, key=lambda number: (by_epoch[number], -number))
+    return {"epoch": epoch, "eval_top1": by_epoch[epoch]}

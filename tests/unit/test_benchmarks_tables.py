@@ -177,3 +177,35 @@ Train: 1 [  46/47 (100%)]  Loss: 1.22 (1.76)  Time: 3.093s,   20.69/s  (2.000s, 
     assert timm_log.between(log, 0, 20) == pytest.approx(64 * 20 / (3.047 * 21 - 5.562))
     assert timm_log.between(log, 0, 40) is None
     assert timm_log.epoch_speeds(log) == pytest.approx([64 / 3.047, 32.0])
+
+
+def test_the_best_epoch_of_a_resumed_run_may_be_before_the_stop(
+    benchmarks: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    head = "epoch,train_loss,eval_loss,eval_top1,eval_top5,lr\n"
+    rows = [f"{epoch},1.0,1.0,{top1},99,0.1\n" for epoch, top1 in ((0, 80), (1, 91.5), (2, 85))]
+    (tmp_path / "summary.csv").write_text(head + "".join(rows) + head + "2,1.0,1.0,91.5,99,0.1\n3,1,1,90,99,0.1\n")
+    assert benchmarks["timm_log"].best_epoch(tmp_path / "summary.csv") == {"epoch": 1, "eval_top1": 91.5}
+
+
+def test_speeds_are_of_whole_windows_of_one_size(benchmarks: dict[str, ModuleType], tmp_path: Path) -> None:
+    told = [(10, 1.0), (20, 50.0), (30, 60.0), (40, 30.0), (48, 25.0), (40, 1.0), (50, 28.0)]
+    lines = [
+        f"2026-01-01T00:00:00+00:00 step {step} loss 1 lr 0.1 images_per_second {speed}" for step, speed in told
+    ]
+    lines.insert(3, "2026-01-01T00:00:00+00:00 step 30 val raw_top1 0.9")
+    (tmp_path / "train.log").write_text("\n".join(lines) + "\n")
+
+    class Plan:
+        batch = 64
+
+        def size_at(self, step: int) -> int:
+            return 160 if step < 35 else 224
+
+    found = benchmarks["trial"].speeds(tmp_path, Plan())
+    small, full = found["160"], found["224"]
+    assert (small["windows"], small["images"], small["median"]) == (2, 20 * 64, 55.0)
+    assert small["mean"] == pytest.approx(20 / (10 / 50 + 10 / 60))
+    # 30 to 40 is of both sizes; 48 to 40 goes back to a checkpoint.
+    assert (full["windows"], full["images"], full["slowest"], full["fastest"]) == (2, 18 * 64, 25.0, 28.0)
+    assert benchmarks["trial"].speeds(tmp_path / "none", Plan()) == {}
