@@ -110,7 +110,7 @@ def _below(folder: Path, progress: Progress) -> list[str]:
     for _ in walker.follow_links():
         pass
     check_decodable(walker.photos.paths)
-    for notice in (*ignored_notices(sorted(walker.ignored)), *loop_notices(walker.met_twice)):
+    for notice in (*ignored_notices(sorted(walker.ignored), listed=False), *loop_notices(walker.met_twice)):
         progress.warn(notice)
     return [walker.photos.paths[index] for index in _sorted(walker.photos.paths)]
 

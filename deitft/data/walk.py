@@ -204,8 +204,11 @@ def is_junk_folder(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK_FOLDERS
 
 
-def ignored_notices(ignored: Sequence[tuple[str, str]]) -> list[Notice]:
-    """One line for everything that lay among the photos and is none (fault D14), by kind."""
+def ignored_notices(ignored: Sequence[tuple[str, str]], *, listed: bool = True) -> list[Notice]:
+    """One line for everything that lay among the photos and is none (fault D14), by kind.
+
+    ``listed``: the verb writes a ``check.json``, which names each file.
+    """
     if not ignored:
         return []
     kinds = sorted(collections.Counter(kind for _, kind in ignored).items(), key=lambda item: (-item[1], item[0]))
@@ -218,7 +221,7 @@ def ignored_notices(ignored: Sequence[tuple[str, str]]) -> list[Notice]:
         Notice(
             id="D14",
             severity="warning",
-            text=f"ignored {what} ({', '.join(parts)}; list in check.json)",
+            text=f"ignored {what} ({', '.join(parts)}{'; list in check.json' if listed else ''})",
             files=tuple(path for path, _ in ignored),
             details={"kinds": dict(kinds)},
         )

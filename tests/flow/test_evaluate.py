@@ -106,6 +106,18 @@ def test_D9_a_class_without_photos_is_said_and_left_out(whole: Path, split_photo
     assert [notice for notice in with_all.notices if notice.id == "D9"] == []
 
 
+def test_a_finished_model_is_not_told_how_few_photos_there_are_to_train_on(
+    whole: Path, split_photos: Path, tmp_path: Path
+) -> None:
+    for name in CLASSES:
+        (tmp_path / "few" / name).mkdir(parents=True)
+        first = sorted((split_photos / "test" / name).iterdir())[0]
+        shutil.copy(first, tmp_path / "few" / name)
+    progress = Silent()
+    assert deitft.evaluate(whole, tmp_path / "few", progress=progress, **HERE).metrics.n == 3
+    assert [notice.line for notice in progress.notices if "train" in notice.line] == []
+
+
 def test_one_class_alone_can_be_measured(whole: Path, split_photos: Path, tmp_path: Path) -> None:
     shutil.copytree(split_photos / "test" / CLASSES[1], tmp_path / "one" / CLASSES[1])
     found = deitft.evaluate(whole, tmp_path / "one", **HERE)

@@ -292,6 +292,7 @@ def test_a_socket_is_ignored(tmp_path, monkeypatch):
 
 
 def test_words_for_what_was_ignored():
+    assert "check.json" not in ignored_notices([("a/x.txt", ".txt")], listed=False)[0].text
     one = ignored_notices([("a/x.txt", ".txt")])
     assert one[0].text == "ignored 1 file that is not a photo (1 .txt; list in check.json)"
     many = ignored_notices([(str(index), kind) for index, kind in enumerate("aaabbcd")])
