@@ -7,14 +7,14 @@ convnet learn them from scratch; the table and the places of the reports are pri
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from deitft.data.digits import write_digits
 
-RUNS = Path("runs/demo")
+DIGITS, RUNS = Path("runs/digits"), Path("runs/demo")
 MODELS = {"deit_ti": "deit_ti", "vit_ti": "vit_ti", "mobilenetv2": "mobilenetv2"}
 SETTINGS = [
     "model.image_size=64",
@@ -27,11 +27,10 @@ SETTINGS = [
 
 def main() -> None:
     """Train what is missing, then print the table."""
-    with tempfile.TemporaryDirectory() as folder:
-        digits = write_digits(Path(folder) / "digits")
-        for name, model in MODELS.items():
-            if not (RUNS / name / "report.html").exists():
-                finetune(digits, name, model)
+    write_digits(DIGITS)
+    for name, model in MODELS.items():
+        if not (RUNS / name / "report.html").exists():
+            train(name, model)
     print(f"\n{'model':14} {'top-1':>7}  95 % interval    report")
     for name in MODELS:
         metrics = json.loads((RUNS / name / "metrics.json").read_text())["test"]
@@ -39,14 +38,16 @@ def main() -> None:
         print(f"{name:14} {metrics['top1']:7.1%}  {low:.1%} to {high:.1%}   {RUNS / name / 'report.html'}")
 
 
-def finetune(digits: Path, name: str, model: str) -> None:
-    """One run through the command line, as a person would start it."""
-    command = [sys.executable, "-m", "deitft", "finetune", str(digits), "--model", model, "--no-pretrained"]
-    command += ["--runs-dir", str(RUNS), "--name", name, "--no-probe"]
+def train(name: str, model: str) -> None:
+    """One run through the command line, as a person would start it; one that was interrupted goes on."""
+    command = ["finetune", str(DIGITS), "--model", model, "--no-pretrained", "--no-probe"]
+    command += ["--runs-dir", str(RUNS), "--name", name]
     for setting in SETTINGS:
         command += ["--set", setting]
-    print("$", " ".join(["deitft", *command[3:]]), flush=True)
-    subprocess.run(command, check=True)
+    if (RUNS / name / "run.json").exists():
+        command = ["resume", str(RUNS / name)]
+    print("$", shlex.join(["deitft", *command]), flush=True)
+    subprocess.run([sys.executable, "-m", "deitft", *command], check=True)
 
 
 if __name__ == "__main__":
