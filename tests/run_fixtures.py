@@ -52,8 +52,15 @@ def whole(place: Path, photos: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def zygote(place: Path) -> Iterator[Zygote]:
-    """Starts command lines as processes of their own, without the time that imports take."""
+def forker(place: Path) -> Iterator[Zygote]:
+    """A process that has imported everything."""
     started: Zygote = _once("zygote", lambda: Zygote(place / "commands"))
     yield started
     started.close()
+
+
+@pytest.fixture
+def zygote(forker: Zygote) -> Iterator[Zygote]:
+    """Starts command lines as processes of their own, without the time that imports take; a test leaves none."""
+    yield forker
+    forker.tidy()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -169,17 +170,27 @@ class Command:
 
     def wait(self, seconds: float = 60) -> int:
         """Its exit code, negative for the signal that killed it; no process of its session is left."""
-        if self.code is None:
-            until(lambda: self._ended(), seconds, "the command does not end")
-            if self.terminal is not None:
-                self.terminal.close()
-            until(lambda: not self.left(), 5, "processes are left")
+        until(self.ended, seconds, "the command does not end")
+        if self.terminal is not None:
+            self.terminal.close()
+        until(lambda: not self.left(), 5, "processes are left")
         assert self.code is not None
         return self.code
 
-    def _ended(self) -> bool:
-        self.code = self.zygote.ask({"wait": self.pid})
+    def ended(self) -> bool:
+        """Whether the process is gone; others of its session may be there."""
+        if self.code is None:
+            self.code = self.zygote.ask({"wait": self.pid})
         return self.code is not None
+
+    def end(self) -> None:
+        """Whatever became of its test: no process and no terminal stays."""
+        for pid in self.left():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(self.ended, 20, "the command cannot be killed")
+        if self.terminal is not None:
+            self.terminal.close()
 
     def left(self) -> list[int]:
         """Living processes of its session."""
@@ -248,6 +259,8 @@ class Zygote:
     folder: Path
     process: subprocess.Popen[str] = field(init=False)
     started: int = 0
+    commands: list[Command] = field(default_factory=list)
+    """Those of the test at work."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -259,6 +272,7 @@ class Zygote:
             text=True,
             cwd=self.folder,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # what is sent to the tests is not for it
         )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
@@ -283,7 +297,8 @@ class Zygote:
         patch: Mapping[str, object] | None = None,
     ) -> Command:
         """Begin a command line. ``at``: (title of a task, how far, "signal SIGKILL" or a shell command);
-        after a signal's name "group" sends it to the workers, too, and "twice" again after 0.4 s.
+        after a signal's name "group" sends it to the workers, too, "twice" again after 0.4 s, and "slow" makes
+        what comes after it last a minute.
 
         ``before``: shell commands that the process runs first; ``no_rights``: file modes hold for it;
         ``own_mounts``: it has mounts that nobody else sees; ``patch``: other values for constants.
@@ -305,7 +320,13 @@ class Zygote:
             "patch": dict(patch or {}),
         }
         pid = self.ask(request)
-        return Command(pid, self, Path(f"{base}.out"), Path(f"{base}.err"), tty)
+        self.commands.append(Command(pid, self, Path(f"{base}.out"), Path(f"{base}.err"), tty))
+        return self.commands[-1]
+
+    def tidy(self) -> None:
+        """End what a test has left."""
+        while self.commands:
+            self.commands.pop().end()
 
     def close(self) -> None:
         """End it."""

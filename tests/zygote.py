@@ -21,24 +21,66 @@ from typing import Any
 HEAVY = ("deitft.runs.train", "deitft.runs.resume", "deitft.runs.evaluating", "deitft.runs.predicting")
 
 
+class Children:
+    """The command lines at work, and how those ended that have."""
+
+    def __init__(self) -> None:
+        self.codes: dict[int, int | None] = {}
+
+    def begin(self) -> int:
+        """A fork, answered for once it leads a session of its own: from then on a signal to its group is for it
+        alone. 0 in the child."""
+        ready, tell = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(ready)
+            os.setsid()
+            os.close(tell)
+            return 0
+        os.close(tell)
+        os.read(ready, 1)
+        os.close(ready)
+        self.codes[pid] = None
+        return pid
+
+    def code(self, pid: int, *, block: bool = False) -> int | None:
+        """Exit code, negative for a signal; None while it works. It can be asked for again and again."""
+        if self.codes[pid] is None:
+            ended, status = os.waitpid(pid, 0 if block else os.WNOHANG)
+            self.codes[pid] = os.waitstatus_to_exitcode(status) if ended else None
+        return self.codes[pid]
+
+    def end(self) -> None:
+        """Nobody outlives the tests."""
+        for pid in self.codes:
+            if self.code(pid) is None:
+                os.killpg(pid, signal.SIGKILL)
+                self.code(pid, block=True)
+
+
 def serve() -> dict[str, Any] | None:
     """Answer requests until stdin ends. In a forked child: the request it is to carry out."""
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "wait" in request:
-            pid, status = os.waitpid(request["wait"], os.WNOHANG)
-            answer = os.waitstatus_to_exitcode(status) if pid else None
-        else:
-            answer = os.fork()
-            if answer == 0:
-                return dict(request)
-        print(json.dumps(answer), flush=True)
+    children = Children()
+    try:
+        for line in sys.stdin:
+            request = json.loads(line)
+            if "wait" in request:
+                answer = children.code(request["wait"])
+            else:
+                answer = children.begin()
+                if answer == 0:
+                    children.codes.clear()
+                    return dict(request)
+            print(json.dumps(answer), flush=True)
+    except BrokenPipeError:  # the tests are gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        children.end()
     return None
 
 
 def become(request: dict[str, Any]) -> None:
     """A process as a shell would start it: own session, own output, own environment, default signals."""
-    os.setsid()
     if request["tty"]:
         files = [os.open(request["tty"], os.O_RDWR)] * 3  # the first terminal a session opens is its own
     else:
@@ -56,8 +98,11 @@ def become(request: dict[str, Any]) -> None:
         unshare_mounts()
     for command in request["before"]:
         subprocess.run(command, check=True, shell=True)
+    # whoever started the tests may ignore or hold back some, as shells do for what runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     if request["no_rights"]:
         give_up_rights()
     sys.argv = ["deitft", *request["words"]]
@@ -101,7 +146,7 @@ def watch_progress(title: str, count: int, act: str) -> None:
     def acting() -> None:
         if act.startswith("signal "):
             number = getattr(signal, act.split()[1])
-            for pause in (0.4, 0) if "twice" in act else (0,):
+            for pause in (0.4, 0) if "twice" in act else (60,) if "slow" in act else (0,):
                 os.killpg(0, number) if "group" in act else os.kill(os.getpid(), number)
                 time.sleep(pause)
         else:
@@ -124,7 +169,7 @@ def main() -> int:
     print("ready", flush=True)
     request = serve()
     if request is None:
-        return 0
+        os._exit(0)  # python would take torch apart first
     become(request)
     return command_line()
 

@@ -115,13 +115,18 @@ def catch_stop_signals(stop: StopFlag, progress: Progress) -> Iterator[StopFlag]
         yield stop
         return
 
+    speaking: list[threading.Thread] = []
+
     def handle(number: int, frame: FrameType | None) -> None:
         stop.seen += 1
         if stop.reason is not None and stop.reason != "time limit" and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.reason = signal.Signals(number).name
         if number == signal.SIGINT:
-            progress.say("stopping after this step … press Ctrl-C again to stop without saving")
+            # By somebody else: the signal may have come in the middle of a line, and no stream is entered twice.
+            words = ("stopping after this step … press Ctrl-C again to stop without saving",)
+            speaking.append(threading.Thread(target=progress.say, args=words, daemon=True))
+            speaking[-1].start()
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGUSR1"):
@@ -132,3 +137,5 @@ def catch_stop_signals(stop: StopFlag, progress: Progress) -> Iterator[StopFlag]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        for thread in speaking:
+            thread.join(1)

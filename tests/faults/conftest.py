@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from run_fixtures import photos, place, whole, zygote
+from run_fixtures import forker, photos, place, whole, zygote
 
-__all__ = ["photos", "place", "whole", "zygote"]
+__all__ = ["forker", "photos", "place", "whole", "zygote"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -9,15 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from run_kit import STEPS, Command, Zygote, fingerprints, record_of, until, words
 
 import deitft
-
-# Real signals to groups of processes and terminals: their own target, on a machine that is not busy.
-pytestmark = pytest.mark.slow
 
 HERE = {"device": "cpu", "threads": 1}
 
@@ -31,6 +30,25 @@ def steps_of(run: Path) -> int:
 
 def saved(run: Path) -> int:
     return max(int(path.name[5:]) for path in (run / "checkpoints").glob("step-??????"))
+
+
+@contextlib.contextmanager
+def program(*line: str) -> Iterator[subprocess.Popen[str]]:
+    """A program in a session of its own; nothing of it stays."""
+    process = subprocess.Popen(
+        line,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def ended_well(command: Command, run: Path, code: int, word: str) -> None:
@@ -48,6 +66,7 @@ def ended_well(command: Command, run: Path, code: int, word: str) -> None:
     assert not list((run / "checkpoints").glob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "word", "group", "workers"),
     [
@@ -86,7 +105,10 @@ def test_n3_twice_is_as_once(photos: Path, tmp_path: Path, zygote: Zygote) -> No
     ended_well(command, tmp_path / "a", 143, "SIGTERM")
 
 
-@pytest.mark.parametrize("title", ["validating", "looking at the val photos", "Reading photos", "Listing photos"])
+LATE = pytest.param("looking at the val photos", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("title", ["validating", LATE, "Reading photos", "Listing photos"])
 def test_n3_in_every_other_phase(title: str, photos: Path, tmp_path: Path, zygote: Zygote) -> None:
     """One line, 143, and a way on that is true."""
     command = zygote.start(*words(photos, tmp_path, "a"), at=(title, 0, "signal SIGTERM"))
@@ -134,38 +156,28 @@ def test_n3_control_without_a_signal(photos: Path, tmp_path: Path, zygote: Zygot
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
 def test_n3_while_the_program_starts(number: signal.Signals, code: int, photos: Path, tmp_path: Path) -> None:
     """In the seconds of the imports: its line and its exit code, and no run."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deitft", *words(photos, tmp_path / "runs", "a")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    maps = Path(f"/proc/{process.pid}/maps")
-    until(lambda: "libtorch" in maps.read_text(), 60, "torch is not loaded")
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    line = [sys.executable, "-m", "deitft", *words(photos, tmp_path / "runs", "a")]
+    with program(*line) as process:
+        maps = Path(f"/proc/{process.pid}/maps")
+        until(lambda: "libtorch" in maps.read_text(), 60, "torch is not loaded")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (code, "")
     assert err.splitlines()[-1].startswith(f"deitft: error [N3]: stopped by {number.name}")
     assert err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_n3_a_program_started_by_a_shell(whole: Path, photos: Path, tmp_path: Path) -> None:
     """Everything real: `python -m deitft`, a shell that reads its exit code, SIGTERM to both of them."""
     line = [sys.executable, "-m", "deitft", *words(photos, tmp_path, "a", workers="1")]
     script = 'trap "" TERM; "$@"; echo "code $?"'
-    process = subprocess.Popen(
-        ["bash", "-c", script, "bash", *line],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
     run = tmp_path / "a"
-    until(lambda: steps_of(run) > 1, 120, "no step is taken")
-    os.killpg(process.pid, signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    with program("bash", "-c", script, "bash", *line) as process:
+        until(lambda: steps_of(run) > 1, 120, "no step is taken")
+        os.killpg(process.pid, signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
     assert out == "code 143\n"
     assert err.splitlines()[-1].startswith(f"deitft: error [N3]: stopped by SIGTERM, saved step {saved(run)} ")
     assert err.count("deitft: error") == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import termios
 import time
 from pathlib import Path
@@ -12,9 +11,6 @@ import pytest
 from run_kit import STEPS, Command, Zygote, fingerprints, record_of, until, words
 
 import deitft
-
-# Real signals to groups of processes and terminals: their own target, on a machine that is not busy.
-pytestmark = pytest.mark.slow
 
 HERE = {"device": "cpu", "threads": 1}
 PROMISE = "press Ctrl-C again to stop without saving"
@@ -46,6 +42,7 @@ def ended(command: Command, seconds: float) -> None:
         assert word not in plain(command), plain(command)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_n4_once(workers: str, whole: Path, photos: Path, tmp_path: Path, zygote: Zygote) -> None:
     """A key on a real terminal: the whole group gets the signal, workers too."""
@@ -63,6 +60,28 @@ def test_n4_once(workers: str, whole: Path, photos: Path, tmp_path: Path, zygote
     assert fingerprints(run) == fingerprints(whole)
 
 
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_n4_twice_ends_within_two_seconds(workers: str, photos: Path, tmp_path: Path, zygote: Zygote) -> None:
+    """In a step that would last a minute: the second key on a real terminal, to the process and its workers."""
+    line = words(photos, tmp_path, "a", workers=workers)
+    command = zygote.start(*line, terminal=True, at=("training", 6, "signal SIGINT slow"))
+    until(lambda: PROMISE in plain(command), 60, "the first key is not answered")
+    before = saved(tmp_path / "a")
+    assert command.terminal is not None
+    pressed = time.monotonic()
+    command.terminal.press(b"\x03")
+    until(command.ended, 60, "it does not end")
+    seconds = time.monotonic() - pressed
+    print(f"\nCtrl-C twice, {workers} workers: gone after {seconds:.3f} s")
+    ended(command, 5)
+    assert seconds < 5  # two on a machine with nothing else to do
+    assert "without saving" in plain(command)
+    assert saved(tmp_path / "a") == before
+    assert not list((tmp_path / "a" / "checkpoints").glob(".*"))
+    assert record_of(tmp_path / "a")["status"] == "stopped"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_n4_twice_within_a_second(workers: str, whole: Path, photos: Path, tmp_path: Path, zygote: Zygote) -> None:
     """Ends within two seconds without saving; the last checkpoint is whole, and the run goes on from it."""
@@ -82,7 +101,10 @@ def test_n4_twice_within_a_second(workers: str, whole: Path, photos: Path, tmp_p
     assert fingerprints(run) == fingerprints(whole)
 
 
-@pytest.mark.parametrize("title", ["validating", "looking at the test photos", "Reading photos"])
+LATE = pytest.param("looking at the test photos", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("title", ["validating", LATE, "Reading photos"])
 def test_n4_in_other_phases(title: str, photos: Path, tmp_path: Path, zygote: Zygote) -> None:
     command = zygote.start(*words(photos, tmp_path, "a"), terminal=True, at=(title, 0, "signal SIGINT group"))
     ended(command, 60)
@@ -90,7 +112,7 @@ def test_n4_in_other_phases(title: str, photos: Path, tmp_path: Path, zygote: Zy
         assert saved(tmp_path / "a")[-1] == STEPS
 
 
-@pytest.mark.parametrize("title", ["validating", "looking at the test photos", "Reading photos", "training"])
+@pytest.mark.parametrize("title", ["validating", LATE, "Reading photos", "training"])
 def test_n4_twice_in_every_phase(title: str, photos: Path, tmp_path: Path, zygote: Zygote) -> None:
     """The second key at the same instant: no phase swallows it, nothing is half there."""
     twice = "signal SIGINT group twice"
@@ -106,7 +128,7 @@ def test_n4_the_terminal_is_as_it_was(photos: Path, tmp_path: Path, zygote: Zygo
     before = termios.tcgetattr(command.terminal.ours)
     in_training(command, tmp_path / "a")
     command.terminal.press(b"\x03")
-    until(lambda: command._ended(), 60, "it does not end")
+    until(lambda: command.ended(), 60, "it does not end")
     assert termios.tcgetattr(command.terminal.ours) == before
     command.wait()
     assert "saved step" in command.out
@@ -119,4 +141,3 @@ def test_n4_off_a_terminal_too(photos: Path, tmp_path: Path, zygote: Zygote) -> 
     (line,) = command.errors
     assert re.match(r"deitft: error \[N4\]: stopped by Ctrl-C, saved step \d+ — ", line)
     assert command.out == ""
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from doc_blocks import OpenPage, Page, small
 from doc_place import copy_place, furnish, train
-from run_fixtures import photos, place, whole, zygote
+from run_fixtures import forker, photos, place, whole, zygote
 
-__all__ = ["photos", "place", "whole", "zygote"]
+__all__ = ["forker", "photos", "place", "whole", "zygote"]
 
 
 @pytest.fixture(scope="session")
