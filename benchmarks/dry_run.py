@@ -36,7 +36,7 @@ def main() -> None:
     for model, recipe, size in CASES:
         data = source
         if size is not None:
-            data = plain(source, asked.place / f"photos-{size}", size // 10 if asked.smoke else size, 0)
+            data = plain(source, asked.place / f"photos-{size}", 120 if asked.smoke else size, 0)
         name = f"{recipe}-{model}-{size or 'all'}"
         trial = Trial(data=data, model=model, recipe=recipe, seed=0, name=name, asked=asked)
         if name not in ledger:

@@ -40,7 +40,7 @@ from deitft.recipe.preprocessing import Preprocessing
 MODELS = {"deit_ti": "deit_tiny_patch16_224.fb_in1k", "vit_ti": "vit_ti", "mobilenetv2": "mobilenetv2"}
 """Short name -> the model that the shared weights are of: for deit_ti the one with a single token."""
 PHOTOS = 32
-SIZES = (224, 128, 96)
+SIZES = (224, 64, 32)
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def main() -> None:
     universe = digests(path for paths in by_class(source).values() for path in paths)
     for seed in asked.seeds:
         for size in asked.sizes:
-            drawn = size // 10 if asked.smoke else size
+            drawn = 100 if asked.smoke else size
             data = with_test(source, asked.place / f"photos-{size}-{seed}", drawn, seed)
             for recipe in RECIPES[size]:
                 name = f"{size}-{recipe}-{asked.model}-{seed}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from comparison import Row, against, by_kind, spread
@@ -183,7 +183,7 @@ def parities(rows: Sequence[Row]) -> str:
             row["subject"]["model"],
             f"{row['logits']['same_view']['max']:.2g}",
             f"{row['logits']['from_the_file']['max']:.2g}",
-            "; ".join(f"{_levels(view)} at {size}" for size, view in row["views"].items()),
+            "; ".join(f"{_levels(view)} at {size}" for size, view in _largest_first(row["views"])),
             f"{row['bundle']['max']:.2g}",
             f"{row['bundle']['same_answers']} of {row['bundle']['photos']}",
         ]
@@ -191,6 +191,10 @@ def parities(rows: Sequence[Row]) -> str:
     ]
     head = ("model", "logits", "logits from the file", "levels of 255 at px", "bundle's logits", "same answers")
     return markdown(head, lines)
+
+
+def _largest_first(views: Mapping[str, Row]) -> list[tuple[str, Row]]:
+    return sorted(views.items(), key=lambda pair: -int(pair[0]))
 
 
 def _levels(view: Row) -> str:
