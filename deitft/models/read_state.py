@@ -3,7 +3,7 @@
 safetensors are read by hand: the header is checked whole before anything is allocated, and values are read
 into memory of our own, never mapped: a file cut short while mapped kills the process. Foreign ``.pth`` files
 go through ``torch.load`` with ``weights_only=True`` said aloud, because an environment variable can undo the
-default.
+default; that happens in a process of its own, which writes what it found as safetensors.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pickle
 import pickletools
 import re
 import struct
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor
 
 from deitft.errors import DataError, MissingInputError
+from deitft.models.apart import work_apart
 
 HEADER_LIMIT = 16 * 1024 * 1024
 """Bytes of a safetensors header at most; DeiT-B's has 20 thousand."""
@@ -48,6 +50,7 @@ last: its authors computed it and never evaluated it (facebookresearch/deit#67).
 _PICKLED = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 _PREFIXES = ("_orig_mod.", "module.", "_orig_mod.")
 _WHERE = "check where it comes from"
+_CONVERTED = "model.safetensors"
 _SAFE = "ask for a .safetensors file"
 
 
@@ -64,7 +67,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise MissingInputError(f"there is no weights file {path}", "check the path", id="WEIGHTS")
-    state = _read_pickled(path) if _is_pickled(path) else _read_safetensors(path)
+    state = _read_foreign(path) if _is_pickled(path) else _read_safetensors(path, path)
     _check_values(path, state)
     return state
 
@@ -85,9 +88,10 @@ def _fault(path: Path, what: str) -> DataError:
 # safetensors
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    size = path.stat().st_size
-    with path.open("rb") as file:
+def _read_safetensors(place: Path, path: Path) -> dict[str, Tensor]:
+    """``path`` is what errors name."""
+    size = place.stat().st_size
+    with place.open("rb") as file:
         entries, begin = read_header(file, size, path)
         state = {}
         for name, dtype, shape, offset in entries:
@@ -176,6 +180,36 @@ def _read_tensor(file: BinaryIO, name: str, dtype: torch.dtype, shape: tuple[int
 # .pth
 
 
+def _read_foreign(path: Path) -> dict[str, Tensor]:
+    with tempfile.TemporaryDirectory(prefix="deitft-weights-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        work_apart(convert_pickled, path, folder)
+        if not (folder / _CONVERTED).is_file():
+            raise _fault(path, "the process that read it ended without a word")
+        return _read_safetensors(folder / _CONVERTED, path)
+
+
+def convert_pickled(path: Path, folder: Path) -> None:
+    """The tensors of a foreign file as safetensors in ``folder``. For a process that has nothing to lose.
+
+    Raises:
+        DataError: as ``read_state``.
+    """
+    state = _read_pickled(path)
+    header: dict[str, dict[str, object]] = {}
+    end = 0
+    for name, tensor in state.items():
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        kind = next(word for word, dtype in _DTYPES.items() if dtype == tensor.dtype)
+        header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    with (folder / _CONVERTED).open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for tensor in state.values():
+            bytes_of: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+            file.write(memoryview(bytes_of))
+
+
 def _read_pickled(path: Path) -> dict[str, Tensor]:
     _check_zip(path)
     # A file and not its path: torch hands paths that end in .safetensors to another reader. Namespace: DeiT's own
@@ -256,6 +290,8 @@ def _unwrap(path: Path, value: object) -> dict[str, Tensor]:
     for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise _fault(path, f"{str(name)[:80]!r} is not a tensor but {type(tensor).__name__}")
+        if name == "__metadata__":  # means something else in safetensors
+            raise _fault(path, f"a tensor's name is not acceptable: {name!r}")
         state[_without_prefixes(name)] = _own_copy(path, name, tensor)
     if len(state) != len(value) or len(state) > TENSOR_LIMIT:
         raise _fault(path, f"{len(value)} tensors, of which some have the same name or are too many")

@@ -6,18 +6,25 @@ import argparse
 import io
 import os
 import pickle
+import resource
+import signal
 import tarfile
+import tempfile
+import time
 import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from models_kit import hub_folder, tiny
 
 from deitft.errors import DataError
+from deitft.models import apart
+from deitft.models import read_state as room
 from deitft.models.read_state import read_state
 from deitft.models.weights import find, load
 from deitft.models.zoo import resolve
@@ -180,3 +187,144 @@ def test_S1_f_through_the_door(tmp_path: Path, canary: Path) -> None:
             load(classifier, find(choice, weights=str(named)))
         assert caught.value.id == "S1"
     assert not canary.exists()
+
+
+# The process apart
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A good file; whatever becomes of its reader, no process and no temporary file stays."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    torch.save(STATE, tmp_path / "weights.pth")
+    return tmp_path / "weights.pth"
+
+
+def nothing_stays(file: Path) -> None:
+    assert list((file.parent / "temporary").iterdir()) == []
+    assert not [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_S1_g_the_process_apart_is_limited(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = checkpoint.parent / "inside"
+    before = [resource.getrlimit(kind) for kind in (resource.RLIMIT_CORE, resource.RLIMIT_CPU, resource.RLIMIT_AS)]
+
+    def load(*given: object, **how: object) -> object:
+        limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_CORE, resource.RLIMIT_CPU)]
+        room_left = resource.getrlimit(resource.RLIMIT_AS)[0] - psutil.Process().memory_info().vms
+        inside.write_text(f"{os.getpid()} {limits} {0 < room_left < 2**30} {how['weights_only']}")
+        return STATE
+
+    monkeypatch.setattr(torch, "load", load)
+    state = read_state(checkpoint)
+    assert all(torch.equal(state[name], STATE[name]) for name in STATE)
+    pid, said = inside.read_text().split(" ", 1)
+    assert int(pid) != os.getpid()
+    assert said == "[0, 60] True True"
+    after = [resource.getrlimit(kind) for kind in (resource.RLIMIT_CORE, resource.RLIMIT_CPU, resource.RLIMIT_AS)]
+    assert after == before
+    nothing_stays(checkpoint)
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def endless() -> None:
+    while True:
+        pass
+
+
+def greedy() -> None:
+    bytearray(8 * 2**30)
+
+
+def left() -> None:
+    os._exit(0)
+
+
+def fell() -> None:
+    os._exit(3)
+
+
+def lied() -> None:
+    (next(Path(tempfile.gettempdir()).iterdir()) / "error.json").write_text("[1")
+    os._exit(0)
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (killed, r"the process that read it died \(killed, signal 9: often out of memory\)"),
+        (endless, r"the process that read it died \(killed, signal 24: it took too long\)"),
+        (greedy, "not a weights file that can be read"),
+        (left, "the process that read it ended without a word"),
+        (fell, r"the process that read it died \(exit status 3\)"),
+        (lied, "said nothing that makes sense"),
+    ],
+)
+def test_S1_g_whatever_a_file_makes_of_its_reader(
+    end: Callable, words: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if torch's reader had a hole once more: one line, and this process goes on."""
+    monkeypatch.setattr(torch, "load", lambda *given, **how: end())
+    monkeypatch.setattr(apart, "SPARE_SECONDS", 1)
+    started = time.monotonic()
+    with pytest.raises(DataError, match=words) as caught:
+        read_state(checkpoint)
+    assert time.monotonic() - started < 30
+    assert (caught.value.id, caught.value.exit_code) == ("S6", 65)
+    assert str(checkpoint) in caught.value.line
+    assert "\n" not in caught.value.line
+    nothing_stays(checkpoint)
+
+
+def test_S1_g_no_room_for_the_copy(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(room, "_read_pickled", lambda path: full(path, path))
+    with pytest.raises(DataError, match="No space left") as caught:
+        read_state(checkpoint)
+    assert "room for temporary files" in caught.value.line
+    nothing_stays(checkpoint)
+
+
+def test_S1_g_signals_are_for_the_process_that_waits(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C reaches the whole group: the reader ignores it, who waits for it ends it."""
+
+    def interrupted(*given: object, **how: object) -> object:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        if "wait" in os.environ:
+            os.kill(os.getppid(), signal.SIGINT)
+            time.sleep(60)
+        return STATE
+
+    monkeypatch.setattr(torch, "load", interrupted)
+    assert set(read_state(checkpoint)) == set(STATE)
+    monkeypatch.setenv("wait", "1")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            read_state(checkpoint)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    nothing_stays(checkpoint)
+
+
+def test_S1_g_a_name_that_means_something_else_in_safetensors(tmp_path: Path) -> None:
+    torch.save({**STATE, "__metadata__": torch.ones(2)}, tmp_path / "weights.pth")
+    with pytest.raises(DataError, match="__metadata__"):
+        read_state(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_S1_g_control_a_big_file_fits(old: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice the file and a little is enough for the formats of torch."""
+    monkeypatch.setattr(apart, "SPARE_BYTES", 32 * 2**20)
+    state = {f"layer.{number}": torch.full((1024, 1024), float(number + 1)) for number in range(20)}
+    torch.save({"model": state, "optimizer": {}}, tmp_path / "w.pth", _use_new_zipfile_serialization=not old)
+    read = read_state(tmp_path / "w.pth")
+    assert all(torch.equal(read[name], state[name]) for name in state)
