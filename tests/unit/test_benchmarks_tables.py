@@ -209,3 +209,13 @@ def test_speeds_are_of_whole_windows_of_one_size(benchmarks: dict[str, ModuleTyp
     # 30 to 40 is of both sizes; 48 to 40 goes back to a checkpoint.
     assert (full["windows"], full["images"], full["slowest"], full["fastest"]) == (2, 18 * 64, 25.0, 28.0)
     assert benchmarks["trial"].speeds(tmp_path / "none", Plan()) == {}
+
+
+def test_the_records_that_are_kept_name_no_place_and_make_tables(benchmarks: dict[str, ModuleType]) -> None:
+    for file in sorted((BENCHMARKS / "records").glob("*.jsonl")):
+        ledger = benchmarks["ledger"].Ledger(file.stem)
+        assert len(ledger.rows) == len(file.read_text().splitlines()), f"{file.name}: an id twice"
+        for found in ledger.rows.values():
+            assert benchmarks["ledger"].without_places(found) == found, f"{file.name}: {found['id']} names a place"
+        if file.stem in benchmarks["tables"].TABLES:
+            assert benchmarks["tables"].TABLES[file.stem](list(ledger.rows.values())).count("\n") > 1
