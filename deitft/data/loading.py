@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from deitft.core.forked import own_streams
 from deitft.data.catalog import shown
 from deitft.data.crops import Colour, Pixels
 from deitft.data.decode import BadPhotoError, decode
@@ -172,6 +173,7 @@ def start_worker(number: int) -> None:
 
     It has one thread.
     """
+    own_streams()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     torch.set_num_threads(1)

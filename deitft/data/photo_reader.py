@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deitft.core.forked import own_streams
 from deitft.data.catalog import BadPhoto
 from deitft.data.colour import PhotoNote
 from deitft.data.decode import BadPhotoError, Examined, examine, read_limited
@@ -41,6 +42,7 @@ def start(parent: int) -> None:
 
     Its stderr becomes a file that nobody sees but ``_damage_note``.
     """
+    own_streams()
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from deitft.core.forked import own_streams
 from deitft.errors import DataError
 
 SPARE_BYTES = 512 * 1024 * 1024
@@ -64,6 +65,7 @@ def _fault(file: Path, what: str) -> DataError:
 
 
 def _work(work: Work, file: Path, folder: Path, answer: Path) -> None:
+    own_streams()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # a group's signals are for the process that waits
     torch.set_num_threads(1)
