@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from deitft.core.progress import StopFlag, Task
 from deitft.data.stream import EvalStream
 from deitft.errors import DataError
-from deitft.evaluation.calibration import negative_log_likelihood
+from deitft.evaluation.calibration import calibrated_loss
 from deitft.evaluation.predict import look
 from deitft.evaluation.predictions import Floats, Ints, Logits
 from deitft.evaluation.scores import majority_score
@@ -83,10 +83,8 @@ def probe(
     num_classes: int,
     grid: Sequence[float] = GRID,
 ) -> Probe:
-    """Multinomial logistic regression on standardised features; C by the loss on val, the smaller of equals.
-
-    The loss (mean negative log-likelihood) sees how sure an answer is; top-1 on a few hundred photos jumps by
-    more between neighbouring C than these differ.
+    """Multinomial logistic regression on standardised features; C by the calibrated loss on val, the smaller of
+    equals: top-1 on a few hundred photos jumps by more between neighbouring C than these differ.
 
     Without val photos C is ``C_WITHOUT_VAL``. ``train`` and ``val`` are (features [N, D], labels [N]); means and
     scales come from train alone and are folded into the weights. A class without a train photo is never
@@ -128,7 +126,7 @@ def _judged(probe: Probe, features_ND: npt.NDArray[np.floating], labels: Ints) -
     """The probe with its scores on val."""
     logits_NC = probe.logits(features_ND)
     top1 = float((logits_NC.argmax(axis=1) == labels).mean())
-    return replace(probe, val_top1=top1, val_loss=negative_log_likelihood(logits_NC, labels))
+    return replace(probe, val_top1=top1, val_loss=calibrated_loss(logits_NC, labels))
 
 
 def _linear(model: LogisticRegression, scaled: Floats, num_classes: int) -> tuple[Floats, Floats]:

@@ -123,6 +123,28 @@ class TemperatureFit:
         return asdict(self)
 
 
+def _best_temperature(logits_NC: npt.NDArray[np.floating], labels: Ints, doubt: float) -> tuple[float, float]:
+    """The temperature of the smallest NLL, and that NLL."""
+    low, high = (math.log(limit) for limit in TEMPERATURES)
+    found = minimize_scalar(
+        lambda log: negative_log_likelihood(logits_NC, labels, math.exp(log), doubt),
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return float(np.clip(math.exp(found.x), *TEMPERATURES)), float(found.fun)
+
+
+def calibrated_loss(logits_NC: npt.NDArray[np.floating], labels: Ints) -> float:
+    """What models are chosen by: the NLL of N labelled photos, in nats, at the temperature that suits them best.
+
+    It tells how well answers are told apart, whatever a penalty, label smoothing or mixing did to the size of the
+    logits, and it moves by less than top-1 does on a few hundred photos. Targets are Platt's (see
+    ``fit_temperature``), so that two models without a mistake can be told apart.
+    """
+    return _best_temperature(logits_NC, labels, 1 / (len(labels) + 2))[1]
+
+
 def fit_temperature(logits_NC: npt.NDArray[np.floating], labels: Ints) -> TemperatureFit:
     """The temperature that minimises the NLL of N val photos, those with a label. It never changes an argmax.
 
@@ -145,16 +167,9 @@ def fit_temperature(logits_NC: npt.NDArray[np.floating], labels: Ints) -> Temper
             "no val photo is wrong: the temperature leaves room for one mistake that was not seen",
             1 / (n + 2),
         )
-    low, high = (math.log(limit) for limit in TEMPERATURES)
-    found = minimize_scalar(
-        lambda log: negative_log_likelihood(logits_NC, labels, math.exp(log), doubt),
-        bounds=(low, high),
-        method="bounded",
-        options={"xatol": 1e-6},
-    )
-    if high - found.x < 0.01:
+    temperature, _ = _best_temperature(logits_NC, labels, doubt)
+    if math.log(TEMPERATURES[1]) - math.log(temperature) < 0.01:
         note = "the model does no better than chance on val: the temperature stands at its upper limit"
-    temperature = float(np.clip(math.exp(found.x), *TEMPERATURES))
     return TemperatureFit(
         temperature=temperature,
         n=n,

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from deitft.errors import DataError, Notice
 from deitft.evaluation.calibration import (
     ReliabilityBin,
+    calibrated_loss,
     calibration_error,
     calibration_interval,
     confidences,
@@ -208,7 +209,9 @@ def evaluate(
 
 
 def validation_scores(predictions: Predictions) -> dict[str, float]:
-    """What a run is steered by, of the val photos: "top1", "balanced_accuracy", and "loss" (nats a photo).
+    """What a run is steered by, of the val photos: "top1", "balanced_accuracy", "loss" (nats a photo).
+
+    "calibrated_loss" is that of ``calibration.calibrated_loss``.
 
     Raises:
         DataError: as ``evaluate``.
@@ -220,6 +223,7 @@ def validation_scores(predictions: Predictions) -> dict[str, float]:
         "top1": float((predicted == labels).mean()),
         "balanced_accuracy": balanced_accuracy_score(labels, predicted, predictions.num_classes),
         "loss": negative_log_likelihood(logits, labels),
+        "calibrated_loss": calibrated_loss(logits, labels),
     }
 
 

@@ -103,7 +103,7 @@ class Plan:
     full_size_from_step: int
     validate_every: int
     patience: int | None
-    select_by: Literal["top1", "balanced_accuracy", "loss"]
+    select_by: Literal["top1", "balanced_accuracy", "loss", "calibrated_loss"]
     log_every: int
     save_every_seconds: float
     keep_checkpoints: int

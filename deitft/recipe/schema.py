@@ -113,8 +113,10 @@ class TrainSection(Section):
     patience: Annotated[int, Field(ge=1)] | None = Field(
         None, description="validations without a better score before stopping early"
     )
-    select_by: Literal["top1", "balanced_accuracy", "loss"] = Field(
-        "top1", description="what `best` means, on val"
+    select_by: Literal["top1", "balanced_accuracy", "loss", "calibrated_loss"] = Field(
+        "calibrated_loss",
+        description="what `best` means, on val; calibrated_loss: the loss after temperature, which sees more than "
+        "top-1 does of a few hundred photos",
     )
     save_every: DurationText = Field("5m", description="a checkpoint at least this often")
     keep_checkpoints: Count = Field(2, description="checkpoints kept, beside the best")

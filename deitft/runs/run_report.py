@@ -177,7 +177,8 @@ def _history(session: Session, ending: Ending) -> History | None:
     path = session.folder.path / "metrics.csv"
     if not path.is_file():
         return None
-    by = session.plan.select_by
+    # losses are drawn on their own axis; the score beside them is the one people know
+    by = session.plan.select_by if session.plan.select_by == "balanced_accuracy" else "top1"
 
     def number(row: dict[str, str], name: str) -> float | None:
         text = row.get(name, "")

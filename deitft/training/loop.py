@@ -30,6 +30,7 @@ DIRECTIONS: Mapping[str, Literal["higher", "lower"]] = {
     "top1": "higher",
     "balanced_accuracy": "higher",
     "loss": "lower",
+    "calibrated_loss": "lower",
 }
 """What is better, for everything a plan may select by."""
 
@@ -75,6 +76,12 @@ def is_better(score: float, best: Best | None, by: str) -> bool:
     if best is None:
         return True
     return score > best.score if DIRECTIONS[by] == "higher" else score < best.score
+
+
+def _shown(which: str, scores: Mapping[str, float], by: str) -> str:
+    """A validation in a line: top-1, which people know, and the score that decides."""
+    names = [name for name in dict.fromkeys(("top1", by)) if name in scores]
+    return " ".join([which, *(f"{name.replace('_', ' ')} {scores[name]:.4g}" for name in names)])
 
 
 def fit(
@@ -351,10 +358,10 @@ class _Run:
             "best": best,
         }
         self._log.validation(state.step, row, values)
-        shown = "  ".join(f"{which} {scores[plan.select_by]:.4g}" for which, scores in verdicts.items())
+        shown = "  ".join(_shown(which, scores, plan.select_by) for which, scores in verdicts.items())
         word = "  best so far" if best else ""
         learnt = f"epoch {epoch:.4g}  loss {train['loss']:.4g}" if state.step else "before the first step"
-        self._task.line(f"{learnt}  val {plan.select_by}  {shown}{word}")
+        self._task.line(f"{learnt}  val {shown}{word}")
 
     def reason_to_end(self, stop: StopFlag) -> Reason | None:
         """Why the run ends here, or None. A time limit that finds nothing chosen yet has this step's weights."""

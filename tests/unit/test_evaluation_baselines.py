@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deitft.errors import DataError
 from deitft.evaluation.baselines import GRID, majority_baseline, probe
+from deitft.evaluation.calibration import calibrated_loss
 from deitft.evaluation.predictions import softmax
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -34,7 +34,10 @@ def test_the_probe_is_sklearns_with_the_c_that_is_best_on_val() -> None:
         )
         for c in GRID
     }
-    losses = {c: log_loss(val[1], model.predict_proba(val[0].astype(np.float64))) for c, model in models.items()}
+    losses = {
+        c: calibrated_loss(model.decision_function(val[0].astype(np.float64)), val[1])
+        for c, model in models.items()
+    }
     assert found.c == min(sorted(GRID), key=lambda c: losses[c])
     assert found.val_loss == pytest.approx(min(losses.values()), rel=1e-2)
     assert found.val_top1 == models[found.c].score(val[0].astype(np.float64), val[1])
@@ -61,7 +64,7 @@ def test_of_equal_scores_the_most_restrained_is_taken() -> None:
 
 
 def test_an_answer_that_is_sure_and_wrong_costs_more_than_a_score_sees() -> None:
-    """Equal top-1 at any penalty: the loss is what tells them apart."""
+    """Equal top-1 at either penalty: the loss is what tells them apart."""
     train, val = blobs(120, 20, noise=0.4), blobs(60, 21, noise=0.4)
     weak = probe(train, val, num_classes=4, grid=[1.0])
     strong = probe(train, val, num_classes=4, grid=[1e-2])

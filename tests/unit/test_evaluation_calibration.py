@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from deitft.evaluation.calibration import (
+    calibrated_loss,
     calibration_error,
     calibration_interval,
     confidences,
@@ -123,6 +124,22 @@ def test_scaled_logits_have_a_scaled_temperature_and_unknown_labels_do_not_count
     more = np.concatenate([logits, np.full((50, 5), 9.0, dtype=np.float32)])
     unknown = np.concatenate([labels, np.full(50, -1)])
     assert fit_temperature(more, unknown).temperature == once
+
+
+def test_the_calibrated_loss_is_the_loss_at_the_best_temperature_whatever_the_scale() -> None:
+    draw = np.random.default_rng(5)
+    labels = draw.integers(0, 4, 300)
+    logits = draw.normal(0, 1, (300, 4)) + 2 * np.eye(4)[labels]
+    doubt = 1 / 302
+    on_a_grid = min(negative_log_likelihood(logits, labels, t, doubt) for t in np.geomspace(0.2, 5, 2000))
+    assert calibrated_loss(logits, labels) == pytest.approx(on_a_grid, abs=1e-6)
+    for scale in (0.1, 3.0):
+        assert calibrated_loss(scale * logits, labels) == pytest.approx(calibrated_loss(logits, labels), abs=1e-6)
+    # one photo of two classes, right: by hand, the least of -(2/3) log p - (1/3) log(1 - p), at p = 2/3
+    assert calibrated_loss(np.array([[1.0, 0.0]]), np.array([0])) == pytest.approx(0.6365141682948128, abs=1e-6)
+    # two models without a mistake: the one that tells the classes apart more evenly is better
+    even, uneven = np.eye(3)[[0, 1, 2, 0]], np.eye(3)[[0, 1, 2, 0]] * np.array([[4.0], [1.0], [1.0], [1.0]])
+    assert calibrated_loss(even, np.array([0, 1, 2, 0])) < calibrated_loss(uneven, np.array([0, 1, 2, 0]))
 
 
 def test_few_photos_change_nothing_and_say_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import sklearn.metrics as reference
 
 from deitft.core.files import write_json
 from deitft.errors import DataError
-from deitft.evaluation.calibration import calibration_error
+from deitft.evaluation.calibration import calibrated_loss, calibration_error
 from deitft.evaluation.metrics import (
     HIGHER_IS_BETTER,
     Metrics,
@@ -323,5 +324,19 @@ def test_validation_scores_are_those_a_run_is_steered_by() -> None:
     found = drawn()
     judged = evaluate(found, CLASSES, draws=20)
     assert validation_scores(found) == pytest.approx(
-        {"top1": judged.top1, "balanced_accuracy": judged.balanced_accuracy, "loss": judged.nll_before}
+        {
+            "top1": judged.top1,
+            "balanced_accuracy": judged.balanced_accuracy,
+            "loss": judged.nll_before,
+            "calibrated_loss": calibrated_loss(found.logits(), found.labels),
+        }
     )
+
+
+def test_the_calibrated_loss_does_not_see_how_large_logits_are() -> None:
+    """Label smoothing and mixing make every answer unsure: that alone must not decide between two models."""
+    found = drawn(heads=1)
+    timid = replace(found, class_logits=found.class_logits / 5)
+    one, other = validation_scores(found), validation_scores(timid)
+    assert other["calibrated_loss"] == pytest.approx(one["calibrated_loss"], rel=1e-5)
+    assert other["loss"] != pytest.approx(one["loss"], rel=0.05)

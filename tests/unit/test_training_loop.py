@@ -95,6 +95,7 @@ def test_saves_follow_the_clock(tmp_path: Path) -> None:
         ("top1", [0.5, 0.6, 0.6], [0.4, 0.7, 0.7], ["raw", "ema", ""], 10),
         ("balanced_accuracy", [0.5, 0.5, 0.9], [0.5, 0.5, 0.1], ["raw", "", "raw"], 15),
         ("loss", [0.5, 0.4, 0.6], [0.6, 0.3, 0.2], ["raw", "ema", "ema"], 15),
+        ("calibrated_loss", [0.5, 0.4, 0.6], [0.6, 0.3, 0.2], ["raw", "ema", "ema"], 15),
     ],
 )
 def test_the_better_of_weights_and_average_is_kept(
