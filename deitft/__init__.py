@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from deitft.jobs.check import check
     from deitft.jobs.evaluate import evaluate
     from deitft.jobs.finetune import finetune
     from deitft.jobs.predict import predict
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["__version__", "evaluate", "finetune", "load", "predict", "resume"]
+__all__ = ["__version__", "check", "evaluate", "finetune", "load", "predict", "resume"]
 
 _HOMES = {
+    "check": "deitft.jobs.check",
     "evaluate": "deitft.jobs.evaluate",
     "finetune": "deitft.jobs.finetune",
     "load": "deitft.runs.classifier",

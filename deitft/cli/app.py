@@ -78,8 +78,8 @@ def _start(
         typer.echo(ctx.get_help(), nl=False)
 
 
-def _work(verb: str, given: dict[str, Any]) -> None:
-    """Call a verb's Python function with what was typed, and show what comes back."""
+def _work(verb: str, given: dict[str, Any]) -> Any:
+    """Call a verb's Python function with what was typed, show what comes back, and hand it on."""
     as_json, quiet = given.pop("json"), given.pop("quiet")
     del given["debug"]  # ``main`` has seen it
     asked = {name: _plain(value) for name, value in given.items()}
@@ -91,6 +91,7 @@ def _work(verb: str, given: dict[str, Any]) -> None:
         job = getattr(importlib.import_module(f"deitft.jobs.{verb}"), verb)
         result = job(**asked, progress=progress)
     _show(result, as_json, quiet)
+    return result
 
 
 def _plain(value: Any) -> Any:
@@ -103,6 +104,9 @@ def _plain(value: Any) -> Any:
 def _show(result: Any, as_json: bool, quiet: bool) -> None:
     if as_json:
         console.show_json(result.record())
+    elif hasattr(result, "findings"):
+        console.show_findings(result.findings)
+        console.show_pairs(result.summary())
     elif hasattr(result, "columns"):
         if result.rows:
             console.show_table(result.columns, result.rows)
@@ -144,6 +148,24 @@ def finetune(
 ) -> None:
     """Train a classifier on a folder of photos, and measure it on photos it has not seen."""
     _work("finetune", dict(locals()))
+
+
+@app.command(rich_help_panel="Train and use")
+def check(
+    data: options.Photos,
+    strict: options.Strict = False,
+    skip_bad: options.SkipBad = False,
+    allow_leak: options.AllowLeak = False,
+    seed: options.Seed = 0,
+    workers: options.Workers = None,
+    html: options.Html = False,
+    out: options.CheckFolder = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Say what is wrong with photos and labels, and whether they can be trained on."""
+    _work("check", dict(locals())).raise_errors()
 
 
 @app.command(rich_help_panel="Train and use")

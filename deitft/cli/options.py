@@ -310,6 +310,19 @@ OutFolder = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+CheckFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="folder for findings.csv, fixes.csv and check.json; left out: check-NAME here",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Html = Annotated[
+    bool,
+    typer.Option("--html", metavar="", help="also write a page with the photos found", rich_help_panel=OUTPUT),
+]
 OutCsv = Annotated[
     Path | None,
     typer.Option(

@@ -1,4 +1,5 @@
-"""The run report: one offline HTML file, readable without JavaScript, in print and on a phone.
+"""The run report, and what every page is made with: one offline HTML file, readable without JavaScript, in print
+and on a phone.
 
 Every text is escaped twice over: jinja2's autoescape for HTML, and ``visible`` for what would be invisible or
 turn its surroundings. The only script is static and holds no data; the page's policy admits it by its hash.
@@ -51,7 +52,19 @@ def write_report(path: Path, data: ReportData) -> int:
 
 def render_report(data: ReportData) -> str:
     """The page as text. The same data gives the same text."""
-    return _environment().get_template("report.html.j2").render(context(data))
+    return render_page("report.html.j2", context(data))
+
+
+def render_page(template: str, values: dict[str, Any]) -> str:
+    """A page in the frame that all of them share: style, script, policy."""
+    script = _asset("script.js")
+    frame = {
+        "version": version_of("deitft"),
+        "style": Markup(_asset("style.css")),
+        "script": Markup(script),
+        "policy": content_policy(script),
+    }
+    return _environment().get_template(template).render(frame | values)
 
 
 def content_policy(script: str) -> str:
@@ -109,14 +122,9 @@ def _large(image: Pixels) -> str:
 
 def context(data: ReportData) -> dict[str, Any]:
     """What the templates read: the data, the rows made of it, the drawings."""
-    script = _asset("script.js")
     asked, rest = tables.plan_lines(data.plan) if data.plan is not None else ([], [])
     return {
         "data": data,
-        "version": version_of("deitft"),
-        "style": Markup(_asset("style.css")),
-        "script": Markup(script),
-        "policy": content_policy(script),
         "next": next_step(data),
         "headline": tables.headline(data),
         "worst": tables.worst_pairs(data),

@@ -1,0 +1,59 @@
+"""``deitft check``: a folder of photos -> what is wrong with it, and files to look at and to decide in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deitft.core.progress import Progress, Silent
+from deitft.runs import asked
+
+if TYPE_CHECKING:
+    from deitft.runs.checking import CheckResult
+
+
+def check(
+    data: str | Path,
+    *,
+    strict: bool = False,
+    skip_bad: bool = False,
+    allow_leak: bool = False,
+    seed: int = 0,
+    html: bool = False,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> CheckResult:
+    """Say what is wrong with photos and labels, and whether they can be trained on. Nothing of yours is changed.
+
+    The same look that ``finetune`` takes first, and as it is remembered, ``finetune`` need not take it again.
+    ``out`` is a folder for ``findings.csv`` and ``check.json`` ("check-NAME" where it is left out); ``html`` adds
+    a page with the photos that were found. Errors among the findings do not raise: ``.ok`` says whether there
+    are any, ``.raise_errors()`` raises the first.
+
+    Raises:
+        MissingInputError: no folder, no photos (D1).
+        DataError: a folder that cannot be read as photos with labels at all.
+        OutputError: the files cannot be written (C5, OUT).
+    """
+    from deitft.runs.checking import check_data
+
+    return check_data(
+        asked.folder(data, "data"),
+        seed=asked.whole(seed, "seed", 0) or 0,
+        strict=strict,
+        skip_bad=skip_bad,
+        allow_leak=allow_leak,
+        workers=_workers(asked.whole(workers, "workers", 0)),
+        out=None if out is None else asked.folder(out, "out"),
+        html=html,
+        progress=progress or Silent(),
+    )
+
+
+def _workers(asked_for: int | None) -> int:
+    """Processes that read photos; 0 is one of its own."""
+    import os
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if asked_for is None else max(1, asked_for)
