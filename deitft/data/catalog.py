@@ -11,11 +11,15 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from deitft.errors import Notice
+
+if TYPE_CHECKING:
+    from deitft.data.places import Places
 
 TRAIN, VAL, TEST, NONE = 0, 1, 2, -1
 SPLIT_NAMES = ("train", "val", "test")
@@ -36,7 +40,8 @@ class Catalog:
     ``paths`` are relative, with ``/``, as they stand on disk. ``labels`` index ``classes`` (-1: unlabelled).
     ``given`` is TRAIN, VAL or TEST where the folders say so, else NONE. ``stamps`` holds per photo the
     nanoseconds of the last change of content, of the last change of the entry, and the inode: two looks with
-    equal size and stamps saw the same content.
+    equal size and stamps saw the same content. ``groups`` names what belongs together ("" for nothing): one
+    side of a split has all of it. ``places`` is how a path becomes bytes; the files below ``root`` unless given.
 
     Empty or zero before ``inspect``: ``digests`` (32 bytes of SHA-256 of the content), ``widths`` and
     ``heights`` (pixels, upright), ``notes`` (``decode.PhotoNote`` flags), ``bad`` (row -> reason).
@@ -56,6 +61,14 @@ class Catalog:
     bad: Mapping[int, BadPhoto] = field(default_factory=dict)
     ignored: tuple[tuple[str, str], ...] = ()  # (path, kind)
     notices: tuple[Notice, ...] = ()
+    groups: npt.NDArray[np.object_] | None = None  # [N] text
+    places: Places = field(default=None)  # type: ignore[assignment]  # never None once made
+
+    def __post_init__(self) -> None:
+        if self.places is None:
+            from deitft.data.places import Places  # which imports this module
+
+            object.__setattr__(self, "places", Places.folder(self.root))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -110,6 +123,8 @@ class Catalog:
             bad={places[old]: bad for old, bad in self.bad.items() if old in places},
             ignored=self.ignored,
             notices=self.notices,
+            groups=None if self.groups is None else self.groups[rows],
+            places=self.places,
         )
 
 

@@ -22,6 +22,7 @@ from deitft.data import photo_cache, photo_reader
 from deitft.data.catalog import BadPhoto, Catalog, object_column, shown
 from deitft.data.forking import still_opencv
 from deitft.data.photo_cache import PhotoFacts
+from deitft.data.places import Places
 from deitft.errors import Notice, OutputError, StorageError
 
 CHUNK = 32
@@ -46,9 +47,12 @@ def inspect(
     Raises:
         StoppedError: ``stop`` was set; what was read so far is kept in the cache.
         OutputError: ``cache_dir`` lies inside the data (id CACHE).
+        OutsideError: a photo leads outside its root by now (id S4).
         StorageError: a reading process died (id N5).
     """
-    file = None if cache_dir is None else photo_cache.cache_file(_outside(cache_dir, catalog.root), catalog.root)
+    file = (
+        None if cache_dir is None else photo_cache.cache_file(_outside(cache_dir, catalog.places), catalog.places)
+    )
     facts = PhotoFacts.unknown(catalog.paths)
     old = None if file is None else photo_cache.load(file)
     if old is not None:
@@ -57,15 +61,15 @@ def inspect(
     if len(pending):
         try:
             with progress.task("Reading photos", len(pending), unit="photos") as task:
-                _read(catalog.root, facts, pending, max(1, workers), task, stop)
+                _read(catalog.places, facts, pending, max(1, workers), task, stop)
         finally:
             if file is not None:
                 _save(file, facts, progress)
     return _completed(catalog, facts)
 
 
-def _outside(cache_dir: Path, root: Path) -> Path:
-    if cache_dir.resolve().is_relative_to(root.resolve()):
+def _outside(cache_dir: Path, places: Places) -> Path:
+    if places.holds(cache_dir):
         raise OutputError(
             f"the cache folder {shown(str(cache_dir))} lies inside the photos",
             "set XDG_CACHE_HOME to another place",
@@ -84,7 +88,7 @@ def _save(file: Path, facts: PhotoFacts, progress: Progress) -> None:
 
 
 def _read(
-    root: Path,
+    places: Places,
     facts: PhotoFacts,
     pending: npt.NDArray[np.int64],
     workers: int,
@@ -93,9 +97,9 @@ def _read(
 ) -> None:
     chunks = iter([pending[at : at + CHUNK] for at in range(0, len(pending), CHUNK)])
     done = 0
-    pool = _pool(min(workers, -(-len(pending) // CHUNK)))
+    pool = _pool(min(workers, -(-len(pending) // CHUNK)), places)
     try:
-        for rows, answer in _answers(pool, root, facts.paths, chunks, 2 * workers, stop):
+        for rows, answer in _answers(pool, facts.paths, chunks, 2 * workers, stop):
             _fill(facts, rows, answer)
             done += len(rows)
             task.advance(len(rows))
@@ -112,17 +116,16 @@ def _read(
         pool.shutdown(cancel_futures=True)
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+def _pool(workers: int, places: Places) -> ProcessPoolExecutor:
     # Forked workers start at once and need no guard in the user's script; elsewhere they are spawned.
     still_opencv()
     method = "fork" if "fork" in get_all_start_methods() and sys.platform != "darwin" else "spawn"
     start = photo_reader.start
-    return ProcessPoolExecutor(workers, get_context(method), initializer=start, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(workers, get_context(method), initializer=start, initargs=(os.getpid(), places))
 
 
 def _answers(
     pool: ProcessPoolExecutor,
-    root: Path,
     paths: list[str],
     chunks: Iterator[npt.NDArray[np.int64]],
     ahead: int,
@@ -133,7 +136,7 @@ def _answers(
     while True:
         while len(running) < ahead and not stop and (rows := next(chunks, None)) is not None:
             names = [paths[row] for row in rows.tolist()]
-            running[pool.submit(photo_reader.read_photos, str(root), names)] = rows
+            running[pool.submit(photo_reader.read_photos, names)] = rows
         if not running:
             return
         ready, _ = wait(running, return_when=FIRST_COMPLETED)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ import platformdirs
 from deitft.core.files import write_bytes
 from deitft.core.records import version_of
 from deitft.data.catalog import BadPhoto
+from deitft.data.places import Places
 
 CACHE_VERSION = 1
 DECODER_VERSION = 1
@@ -81,9 +81,9 @@ class PhotoFacts:
             self.bad |= {places[row]: bad for row, bad in old.bad.items() if row in places}
 
 
-def cache_file(cache_dir: Path, root: Path) -> Path:
-    """The file of a data folder: named by a hash of the folder's real path."""
-    name = hashlib.sha256(os.path.realpath(root).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+def cache_file(cache_dir: Path, places: Places) -> Path:
+    """The file of a data set: named by a hash of the real paths of what the user named."""
+    name = hashlib.sha256("\0".join(places.origin).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     return cache_dir / "photos" / f"{name}.npz"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import stat
 import tempfile
 import threading
 import time
@@ -20,9 +19,10 @@ import numpy.typing as npt
 
 from deitft.data.catalog import BadPhoto
 from deitft.data.colour import PhotoNote
-from deitft.data.decode import BadPhotoError, Examined, examine, read_limited
+from deitft.data.decode import BadPhotoError, Examined, examine
 from deitft.data.formats import FORMAT_OF_EXTENSION
 from deitft.data.photo_cache import UNKNOWN
+from deitft.data.places import Places
 
 
 @dataclass(slots=True)
@@ -36,11 +36,17 @@ class Answer:
     bad: dict[int, BadPhoto] = field(default_factory=dict)
 
 
-def start(parent: int) -> None:
+_places = Places(())
+"""Where the photos of this reading process are: handed over once, at its start."""
+
+
+def start(parent: int, places: Places) -> None:
     """Prepare a reading process: the parent decides when to stop; without a parent it ends by itself.
 
     Its stderr becomes a file that nobody sees but ``_damage_note``.
     """
+    global _places  # noqa: PLW0603 - one process, one data set
+    _places = places
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -55,8 +61,12 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def read_photos(root: str, paths: list[str]) -> Answer:
-    """Read and examine photos below ``root``."""
+def read_photos(paths: list[str]) -> Answer:
+    """Read and examine photos of this process's places.
+
+    Raises:
+        OutsideError: one leads outside its root by now (id S4).
+    """
     count = len(paths)
     answer = Answer(
         stamps=np.full((count, 4), UNKNOWN, np.int64),
@@ -66,10 +76,8 @@ def read_photos(root: str, paths: list[str]) -> Answer:
     )
     for row, path in enumerate(paths):
         try:
-            status, data = _content(f"{root}/{path}")
-            inode = status.st_ino if status.st_ino < 2**63 else status.st_ino - 2**64
+            answer.stamps[row], data = _places.read(path)
             answer.digests[row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
-            answer.stamps[row] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode)
             found = examine(data)
             notes = found.notes | _extension_note(path, found.format) | _damage_note(data, found)
             answer.shapes[row], answer.notes[row] = (found.width, found.height), notes
@@ -78,16 +86,6 @@ def read_photos(root: str, paths: list[str]) -> Answer:
         except OSError as error:
             answer.bad[row] = BadPhoto("D2", (error.strerror or str(error)).lower())
     return answer
-
-
-def _content(path: str) -> tuple[os.stat_result, bytes]:
-    """A regular file's bytes and stamps, of one and the same open file. Never waits on a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("not a file any more")
-        return status, read_limited(file)
 
 
 def _extension_note(path: str, kind: str) -> PhotoNote:

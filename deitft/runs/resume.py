@@ -13,7 +13,7 @@ from deitft.core.progress import StopFlag, catch_stop_signals
 from deitft.core.records import RunRecord, parse_csv_text, read_run_record, version_of
 from deitft.data.catalog import NONE, TEST, TRAIN, VAL, shown
 from deitft.data.splits import read_splits
-from deitft.errors import Notice, RecipeError, UnavailableError
+from deitft.errors import MissingInputError, Notice, RecipeError, UnavailableError
 from deitft.models.build import Classifier, build
 from deitft.models.zoo import resolve as resolve_model
 from deitft.recipe.load import recipe_yaml

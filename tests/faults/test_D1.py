@@ -28,7 +28,7 @@ def test_D1_control(tmp_path):
 
 
 def test_D1_a_no_such_folder(tmp_path):
-    assert stopped("./products") == ("D1", "no such folder: ./products", 66)
+    assert stopped("./products") == ("D1", "no such folder: ./products — check the path", 66)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,7 +69,7 @@ def test_D1_d_one_class(tmp_path):
 
 def test_D1_e_a_file(tmp_path):
     put(tmp_path, "products", b"")
-    assert stopped("products") == ("D1", "not a folder: products", 66)
+    assert stopped("products") == ("D1", "not a folder: products — check the path", 66)
 
 
 def test_D1_f_an_empty_class(tmp_path):

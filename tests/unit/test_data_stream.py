@@ -22,6 +22,7 @@ from deitft.data import photos as photos_module
 from deitft.data.decode import BadPhotoError
 from deitft.data.loading import Reader, Request
 from deitft.data.photos import Content, Lost, PhotoSet, photo_set
+from deitft.data.places import Places
 from deitft.data.stream import (
     Batch,
     EvalStream,
@@ -210,7 +211,11 @@ def test_photo_set_of_a_catalog() -> None:
     digests = np.empty(4, dtype=object)
     digests[:] = [bytes([number]) * 32 for number in range(4)]
     rows = SimpleNamespace(
-        root=Path("r"), paths=list("abcd"), labels=np.array([0, 1, 0, 1], np.int32), digests=digests
+        root=Path("r"),
+        places=Places.folder("r"),
+        paths=list("abcd"),
+        labels=np.array([0, 1, 0, 1], np.int32),
+        digests=digests,
     )
     chosen = photo_set(rows, np.array([3, 0]))  # type: ignore[arg-type]
     assert (list(chosen.paths), chosen.labels.tolist(), len(chosen)) == (["d", "a"], [1, 0], 2)
