@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from deitft import errors
 from deitft.cli.app import app
-from deitft.data.decode import HINTS
+from deitft.data.bad_photo import HINTS
 from deitft.recipe.schema import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent

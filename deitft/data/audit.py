@@ -13,8 +13,9 @@ import numpy as np
 from deitft.data.audit_classes import IMBALANCE, class_findings
 from deitft.data.audit_quality import noted_photos
 from deitft.data.audit_same import conflicts, copies, leaks
+from deitft.data.bad_photo import ways_out
 from deitft.data.catalog import NONE, TRAIN, BadPhoto, Catalog, counted, shown
-from deitft.data.decode import HINTS, MIN_SIDE
+from deitft.data.decode import MIN_SIDE
 from deitft.data.findings import Finding, Findings, sorted_findings
 from deitft.errors import Severity
 
@@ -66,16 +67,10 @@ def _bad_findings(catalog: Catalog, bad: Mapping[int, BadPhoto], refused: bool) 
     for id in sorted({photo.id for photo in bad.values()}, key=lambda id: int(id[1:])):
         rows = sorted(row for row, photo in bad.items() if photo.id == id)
         reasons = {row: bad[row].reason for row in rows}
-        way_out = "keep one" if id == "D13" else f"{_hint(id, len(rows))} or add --skip-bad"
+        way_out = "keep one" if id == "D13" else ways_out(id, reasons[rows[0]], len(rows))
         hint = way_out if refused else "left out by name"
         found.append(_finding_of(id, catalog, rows, reasons, "error" if refused else "warning", hint))
     return found
-
-
-def _hint(id: str, count: int) -> str:
-    if id == "D2":
-        return "fix them" if count > 1 else "fix it"
-    return HINTS[id] if count == 1 else HINTS[id].replace(" it", " them")
 
 
 def _finding_of(

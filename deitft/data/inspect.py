@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from deitft.data.catalog import BadPhoto, Catalog, object_column, shown
 from deitft.data.forking import still_opencv
 from deitft.data.photo_cache import PhotoFacts
 from deitft.data.places import Places
+from deitft.data.reading_limits import Watch
 from deitft.errors import Notice, OutputError, StorageError
 
 CHUNK = 32
@@ -95,33 +97,50 @@ def _read(
     task: Task,
     stop: StopFlag | None,
 ) -> None:
-    chunks = iter([pending[at : at + CHUNK] for at in range(0, len(pending), CHUNK)])
-    done = 0
-    pool = _pool(min(workers, -(-len(pending) // CHUNK)), places)
-    try:
-        for rows, answer in _answers(pool, facts.paths, chunks, 2 * workers, stop):
-            _fill(facts, rows, answer)
-            done += len(rows)
-            task.advance(len(rows))
-        if stop and done < len(pending):
-            what = f"{done:,} of {len(pending):,} photos read and remembered"
-            raise stop.error(what, "run the same command again")
-    except BrokenProcessPool as error:
-        raise StorageError(
-            f"a process that read photos died (killed: often out of memory), {done:,} of {len(pending):,} read",
-            "run again with fewer workers",
-            id="N5",
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    """Read what is pending. A photo that ends its reading process is named, and the others are read by another."""
+    left, done = pending, 0
+    while len(left):
+        watch = Watch(_context(), workers)
+        pool = _pool(min(workers, -(-len(left) // CHUNK)), places, watch)
+        chunks = iter([left[at : at + CHUNK] for at in range(0, len(left), CHUNK)])
+        try:
+            for rows, answer in _answers(pool, facts.paths, chunks, 2 * workers, stop):
+                _fill(facts, rows, answer)
+                done += len(rows)
+                task.advance(len(rows))
+            break
+        except BrokenProcessPool as error:
+            processes = list((pool._processes or {}).values())
+            pool.shutdown(cancel_futures=True)
+            culprits = watch.culprits(processes)
+            if not culprits:
+                raise StorageError(
+                    "a process that read photos died (killed: often out of memory), "
+                    f"{done:,} of {len(pending):,} read",
+                    "run again with fewer workers",
+                    id="N5",
+                ) from error
+            facts.bad |= culprits
+            done += len(culprits)
+            task.advance(len(culprits))
+            left = np.array([row for row in left.tolist() if not (facts.known[row] or row in facts.bad)], np.int64)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            watch.close()
+    if stop and done < len(pending):
+        what = f"{done:,} of {len(pending):,} photos read and remembered"
+        raise stop.error(what, "run the same command again")
 
 
-def _pool(workers: int, places: Places) -> ProcessPoolExecutor:
+def _context() -> BaseContext:
     # Forked workers start at once and need no guard in the user's script; elsewhere they are spawned.
+    return get_context("fork" if "fork" in get_all_start_methods() and sys.platform != "darwin" else "spawn")
+
+
+def _pool(workers: int, places: Places, watch: Watch) -> ProcessPoolExecutor:
     still_opencv()
-    method = "fork" if "fork" in get_all_start_methods() and sys.platform != "darwin" else "spawn"
     start = photo_reader.start
-    return ProcessPoolExecutor(workers, get_context(method), initializer=start, initargs=(os.getpid(), places))
+    return ProcessPoolExecutor(workers, _context(), initializer=start, initargs=(os.getpid(), places, watch))
 
 
 def _answers(
@@ -136,7 +155,7 @@ def _answers(
     while True:
         while len(running) < ahead and not stop and (rows := next(chunks, None)) is not None:
             names = [paths[row] for row in rows.tolist()]
-            running[pool.submit(photo_reader.read_photos, names)] = rows
+            running[pool.submit(photo_reader.read_photos, names, rows.tolist())] = rows
         if not running:
             return
         ready, _ = wait(running, return_when=FIRST_COMPLETED)

@@ -19,6 +19,7 @@ import platformdirs
 
 from deitft.core.files import write_bytes
 from deitft.core.records import version_of
+from deitft.data.bad_photo import max_pixels
 from deitft.data.catalog import BadPhoto
 from deitft.data.places import Places
 
@@ -73,6 +74,9 @@ class PhotoFacts:
             here = np.flatnonzero(found >= 0)
             there = found[here]
         same = (old.stamps[there] == stamps[here]).all(axis=1) & old.known[there]
+        # What was too large then may pass today, and the other way round; a reader may have been installed.
+        same &= old.shapes[there].astype(np.int64).prod(axis=1) < max_pixels()
+        same &= ~np.isin(there, [row for row, bad in old.bad.items() if bad.id in ("D4", "D18")])
         here, there = here[same], there[same]
         for name in ("stamps", "digests", "shapes", "notes"):
             getattr(self, name)[here] = getattr(old, name)[there]
@@ -146,7 +150,7 @@ def _is_whole(facts: PhotoFacts) -> bool:
 
 
 def _version() -> bytes:
-    parts = [f"{name} {version_of(name)}" for name in ("pillow", "opencv-python-headless")]
+    parts = [f"{name} {version_of(name)}" for name in ("pillow", "opencv-python-headless", "pillow-heif")]
     return f"{CACHE_VERSION} {DECODER_VERSION} {' '.join(parts)}".encode()
 
 

@@ -17,12 +17,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deitft.data.bad_photo import max_pixels
 from deitft.data.catalog import BadPhoto
 from deitft.data.colour import PhotoNote
 from deitft.data.decode import BadPhotoError, Examined, examine
 from deitft.data.formats import FORMAT_OF_EXTENSION
 from deitft.data.photo_cache import UNKNOWN
 from deitft.data.places import Places
+from deitft.data.reading_limits import Reader, Watch, bound_memory
 
 
 @dataclass(slots=True)
@@ -40,17 +42,24 @@ _places = Places(())
 """Where the photos of this reading process are: handed over once, at its start."""
 
 
-def start(parent: int, places: Places) -> None:
+_reader: Reader | None = None
+"""What this process tells of the photo it is at."""
+
+
+def start(parent: int, places: Places, watch: Watch) -> None:
     """Prepare a reading process: the parent decides when to stop; without a parent it ends by itself.
 
     Its stderr becomes a file that nobody sees but ``_damage_note``.
     """
-    global _places  # noqa: PLW0603 - one process, one data set
-    _places = places
+    global _places, _reader  # one process, one data set
+    _places, _reader = places, Reader(watch)
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "SIGPROF"):
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)  # what the clock of a photo sends
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    bound_memory(max_pixels())
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
 
@@ -61,12 +70,13 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def read_photos(paths: list[str]) -> Answer:
-    """Read and examine photos of this process's places.
+def read_photos(paths: list[str], rows: list[int]) -> Answer:
+    """Read and examine photos of this process's places; ``rows`` are their numbers in the catalog.
 
     Raises:
         OutsideError: one leads outside its root by now (id S4).
     """
+    assert _reader is not None  # set by ``start``
     count = len(paths)
     answer = Answer(
         stamps=np.full((count, 4), UNKNOWN, np.int64),
@@ -78,13 +88,17 @@ def read_photos(paths: list[str]) -> Answer:
         try:
             answer.stamps[row], data = _places.read(path)
             answer.digests[row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
-            found = examine(data)
-            notes = found.notes | _extension_note(path, found.format) | _damage_note(data, found)
+            with _reader.reading(rows[row]):
+                found = examine(data, alone=_reader.alone)
+                damage = _damage_note(data, found)
+            notes = found.notes | _extension_note(path, found.format) | damage
             answer.shapes[row], answer.notes[row] = (found.width, found.height), notes
         except BadPhotoError as error:
             answer.bad[row] = BadPhoto(error.id, error.reason)
         except OSError as error:
             answer.bad[row] = BadPhoto("D2", (error.strerror or str(error)).lower())
+        except MemoryError:
+            answer.bad[row] = BadPhoto("D4", "needs more memory than a photo should")
     return answer
 
 

@@ -62,7 +62,8 @@ def test_D4_abc_the_header_is_enough(tmp_path, case):
     assert (error.id, error.exit_code, error.line) == (
         "D4",
         65,
-        f"shoes/017.jpg claims {width} x {height} pixels (limit 100 million) — resize it or add --skip-bad",
+        f"shoes/017.jpg claims {width} x {height} pixels (limit 100 million) "
+        "— resize it, raise --max-pixels, or add --skip-bad",
     )
     with pytest.raises(BadPhotoError, match="claims"):
         photo_size(data)

@@ -244,7 +244,7 @@ def test_a_stop_keeps_what_was_read(tmp_path):
 
 
 def test_a_dead_reader_is_an_error_that_says_so(mixed, monkeypatch):
-    monkeypatch.setattr(photo_reader, "examine", lambda data: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(photo_reader, "examine", lambda data, **_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(StorageError, match="a process that read photos died") as caught:
         look(mixed)
     assert (caught.value.id, caught.value.exit_code) == ("N5", 74)
@@ -258,7 +258,7 @@ def test_readers_end_when_their_parent_is_killed(tmp_path):
         from deitft.data import photo_reader
         from deitft.data.inspect import inspect
         from deitft.data.scan import scan
-        def slow(data):
+        def slow(data, **_):
             import os
             os.write(1, b"%d\\n" % os.getpid())  # in one piece: two write at once
             time.sleep(30)
