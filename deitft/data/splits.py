@@ -10,7 +10,8 @@ Exceptions, per class and by its number of units:
   photo comes that lies nearer, the other goes back into train.
 - 3 to 9: by the thresholds alone; where all would be held out, the one farthest inside goes into train.
 - 1 or 2: all in train.
-A class that grows past 3 or 10 changes its rule once.
+A class that grows past 3 or 10 changes its rule once. Where all of this leaves val (test) without a single photo,
+each class of 4 or more gives it the unit that lies nearest.
 
 A split the user gave is kept as it is; what is missing of val and test is carved from train by the same rule.
 """
@@ -39,6 +40,9 @@ ALWAYS_HELD_OUT = 10
 """Units a class needs to have at least one in val and in test."""
 NEVER_HELD_OUT = 2
 """Units up to which a class stays in train as a whole."""
+
+GIVES_TO_EMPTY = 4
+"""Units a class needs to give one to a side that would be empty: two stay in train."""
 
 _BANDS = ((10_000, 0.10), (20_000, 0.08), (50_000, 0.06), (100_000, 0.04), (200_000, 0.03), (500_000, 0.02))
 
@@ -209,6 +213,11 @@ class _Carving:
             if len(units) >= ALWAYS_HELD_OUT:
                 for side in self.carved:
                     self._at_least_one(units, side)
+        for side in self.carved:
+            if not (self.side == side).any():
+                for units in self.units_of:
+                    if len(units) >= GIVES_TO_EMPTY:
+                        self._at_least_one(units, side)
         for units in self.units_of:
             self._keep_some_in_train(units)
         return self.side
