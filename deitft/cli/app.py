@@ -159,6 +159,7 @@ def check(
     seed: options.Seed = 0,
     workers: options.Workers = None,
     html: options.Html = False,
+    apply_labels: options.ApplyLabels = None,
     out: options.CheckFolder = None,
     json: options.Json = False,
     quiet: options.Quiet = False,

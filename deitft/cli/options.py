@@ -319,6 +319,15 @@ CheckFolder = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+ApplyLabels = Annotated[
+    Path | None,
+    typer.Option(
+        "--apply-labels",
+        metavar="FILE",
+        help="fixes.csv with decisions: check the labels as decided, and write them as labels.csv",
+        rich_help_panel=DATA,
+    ),
+]
 Html = Annotated[
     bool,
     typer.Option("--html", metavar="", help="also write a page with the photos found", rich_help_panel=OUTPUT),

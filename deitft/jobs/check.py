@@ -20,6 +20,7 @@ def check(
     allow_leak: bool = False,
     seed: int = 0,
     html: bool = False,
+    apply_labels: str | Path | None = None,
     out: str | Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -27,13 +28,17 @@ def check(
     """Say what is wrong with photos and labels, and whether they can be trained on. Nothing of yours is changed.
 
     The same look that ``finetune`` takes first, and as it is remembered, ``finetune`` need not take it again.
-    ``out`` is a folder for ``findings.csv`` and ``check.json`` ("check-NAME" where it is left out); ``html`` adds
-    a page with the photos that were found. Errors among the findings do not raise: ``.ok`` says whether there
-    are any, ``.raise_errors()`` raises the first.
+    ``out`` is a folder for ``findings.csv``, ``check.json`` and ``fixes.csv`` ("check-NAME" where it is left out);
+    ``html`` adds a page with the photos that were found. ``fixes.csv`` has a row for every photo whose label is in
+    doubt, and room for a decision; with ``apply_labels``, such a file with decisions in it, the labels are checked
+    as they were decided, and the folder gets them as ``labels.csv``: a list that ``finetune`` takes for its data.
+
+    Errors among the findings do not raise: ``.ok`` says whether there are any, ``.raise_errors()`` raises one.
 
     Raises:
         MissingInputError: no folder, no photos (D1).
-        DataError: a folder that cannot be read as photos with labels at all.
+        DataError: nothing there can be read as photos with labels (D1, D9, D21, LAYOUT, S4).
+        DataError: decisions that do not fit the photos (FIXES).
         OutputError: the files cannot be written (C5, OUT).
     """
     from deitft.runs.checking import check_data
@@ -47,6 +52,7 @@ def check(
         workers=_workers(asked.whole(workers, "workers", 0)),
         out=None if out is None else asked.folder(out, "out"),
         html=html,
+        apply_labels=None if apply_labels is None else asked.folder(apply_labels, "apply_labels"),
         progress=progress or Silent(),
     )
 

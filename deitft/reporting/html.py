@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from markupsafe import Markup
 from deitft.core.files import write_text
 from deitft.core.records import version_of
 from deitft.core.units import format_seconds
+from deitft.errors import Notice
 from deitft.reporting import plots, tables, thumbnails
+from deitft.reporting.check_data import PAIRS_FIRST, Part, numbered
 from deitft.reporting.next_step import next_step, plural
 from deitft.reporting.report_data import Estimate, Pixels, ReportData
 from deitft.reporting.visible import shortened, visible
@@ -132,6 +135,8 @@ def context(data: ReportData) -> dict[str, Any]:
         "class_lines": tables.class_lines(data),
         "matrix": tables.matrix(data),
         "split_lines": tables.split_lines(data),
+        "split_names": list(data.splits.counts) if data.splits is not None else [],
+        **found_values(data.findings or (), data.found, "check.json"),
         "asked": asked,
         "plan_rest": rest,
         "environment": tables.environment_lines(data.environment),
@@ -146,6 +151,19 @@ def context(data: ReportData) -> dict[str, Any]:
         "pairs_shown": PAIRS_SHOWN,
         "samples_shown": SAMPLES_SHOWN,
         "views_shown": VIEWS_SHOWN,
+    }
+
+
+def found_values(notices: Sequence[Notice], found: Sequence[Part], details_file: str) -> dict[str, Any]:
+    """What the templates about findings read; ``details_file`` names where all of them stand."""
+    parts = numbered(found)
+    return {
+        "notices": notices,
+        "parts": parts,
+        "anchors": [anchor if part.shown else "" for anchor, _, part in parts],
+        "details_file": details_file,
+        "pairs_first": PAIRS_FIRST,
+        "found_first": PHOTOS_FIRST,
         "files_shown": tables.FILES_SHOWN,
     }
 
