@@ -106,6 +106,7 @@ def _show(result: Any, as_json: bool, quiet: bool) -> None:
         console.show_json(result.record())
     elif hasattr(result, "findings"):
         console.show_findings(result.findings)
+        console.out()
         console.show_pairs(result.summary())
     elif hasattr(result, "columns"):
         if result.rows:

@@ -46,7 +46,7 @@ class Album:
         """A photo, as far as it can be had."""
         row = self._rows.get(path)
         if row is None:
-            return FoundPhoto(path=path, image=None, reason=reason)
+            return FoundPhoto(path=path, image=self._image(path), reason=reason)
         catalog = self.catalog
         label, side = int(catalog.labels[row]), int(catalog.given[row])
         return FoundPhoto(

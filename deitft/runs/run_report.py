@@ -37,6 +37,7 @@ from deitft.reporting.report_data import (
     WeightsReport,
 )
 from deitft.reporting.selection import select_photos
+from deitft.runs.check_album import REPORT, Album, parts_of
 from deitft.runs.judge import Ending, Judged, probe_record
 from deitft.runs.session import Session
 from deitft.runs.words import HEAD_NAMES
@@ -59,6 +60,7 @@ def report_data(session: Session, ending: Ending, judged: Judged) -> ReportData:
     chosen = select_photos(album.predictions.labels, album.probabilities)
     both = select_photos(album.both.labels, album.both_probabilities, pairs=0, mistakes=0)
     probe = _probe(session)
+    findings = [_notice(record) for record in record.findings]
     return ReportData(
         title=session.folder.name,
         classes=plan.classes,
@@ -102,7 +104,10 @@ def report_data(session: Session, ending: Ending, judged: Judged) -> ReportData:
         label_errors=[album.case(row, both=True) for row in both.label_errors],
         views=_views(session),
         attention=_attention(session, judged),
-        findings=[_notice(record) for record in record.findings],
+        findings=findings,
+        found=parts_of(
+            findings, Album(session.prepared.catalog, background=plan.preprocessing.background), REPORT
+        ),
         splits=_split_table(session),
         weights=_weights(session),
         plan=plan.record(),
