@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,11 @@ def read_limited(file: BinaryIO) -> bytes:
         BadPhotoError: id D4.
         OSError: the system's reason.
     """
-    data = file.read(MAX_FILE_BYTES)
+    # python reserves what it is asked for: no more than the file has, unless it grows meanwhile
+    size = os.fstat(file.fileno()).st_size
+    data = file.read(min(size + 1, MAX_FILE_BYTES))
+    if len(data) > size:
+        data += file.read(MAX_FILE_BYTES - len(data))
     if len(data) == MAX_FILE_BYTES:
         raise bad("D4", f"has more bytes than a photo (limit {MAX_FILE_BYTES // 2**20} MiB)")
     return data
