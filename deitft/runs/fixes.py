@@ -123,9 +123,11 @@ def read_fixes(path: Path) -> list[Fix]:
     if missing:
         raise _wrong(path, f'it has no column "{missing[0]}"')
     fixes, seen = [], set()
-    for cells in table[1:]:
+    for number, cells in enumerate(table[1:], start=2):
         if not any(cell.strip() for cell in cells):
             continue
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise _wrong(path, f"row {number} has more cells than the first", "put a cell with a comma in quotes")
         row = dict(zip(header, cells, strict=False))
         fix = Fix(*(row.get(name, "") for name in COLUMNS[:4]), row.get("decision", "").strip())
         if fix.path in seen:
@@ -144,7 +146,7 @@ def _table(path: Path, data: bytes) -> list[list[str]]:
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise _wrong(path, str(error)) from error
     return [[unguard_cell(cell) for cell in row] for row in rows]
