@@ -83,7 +83,7 @@ def _work(verb: str, given: dict[str, Any]) -> Any:
     as_json, quiet = given.pop("json"), given.pop("quiet")
     del given["debug"]  # ``main`` has seen it
     asked = {name: _plain(value) for name, value in given.items()}
-    for name in {"set", "log_to", "allow_changed"} & asked.keys():
+    for name in {"set", "log_to", "allow_changed", "root"} & asked.keys():
         asked[name] = tuple(asked[name] or ())
     if "allow_changed" in asked:  # one error may name several fields: they can be given as it lists them
         asked["allow_changed"] = tuple(word for text in asked["allow_changed"] for word in text.split(","))
@@ -120,6 +120,9 @@ def _show(result: Any, as_json: bool, quiet: bool) -> None:
 @app.command(rich_help_panel="Train and use")
 def finetune(
     data: options.Photos,
+    root: options.Root = None,
+    nested: options.Nested = False,
+    group_by: options.GroupBy = None,
     splits: options.SplitsFile = None,
     strict: options.Strict = False,
     skip_bad: options.SkipBad = False,
@@ -154,6 +157,9 @@ def finetune(
 @app.command(rich_help_panel="Train and use")
 def check(
     data: options.Photos,
+    root: options.Root = None,
+    nested: options.Nested = False,
+    group_by: options.GroupBy = None,
     strict: options.Strict = False,
     skip_bad: options.SkipBad = False,
     allow_leak: options.AllowLeak = False,
@@ -190,6 +196,8 @@ def resume(
 def evaluate(
     run: options.Run,
     data: options.Photos,
+    root: options.Root = None,
+    nested: options.Nested = False,
     split: options.Split = None,
     strict: options.Strict = False,
     skip_bad: options.SkipBad = False,

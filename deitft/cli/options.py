@@ -70,12 +70,47 @@ def complete_run_names(incomplete: str) -> list[str]:
 
 # What is read
 Photos = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        metavar="DATA", help="folder of photos: one folder a class, or train/, val/ and test/ of those"
+        metavar="DATA...",
+        help="folder of photos: one folder a class, or train/, val/ and test/ of those; a table (CSV, Parquet) of "
+        "path and label; tar shards; or several of these",
     ),
 ]
-PhotosOrFiles = Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="photos, and folders of photos")]
+PhotosOrFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PHOTOS...", help="photos, folders of photos, tar shards, tables (CSV, Parquet) of paths"
+    ),
+]
+Root = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--root",
+        metavar="DIR",
+        help="folder that the paths in a table begin at; left out: the table's own; may be repeated",
+        rich_help_panel=DATA,
+    ),
+]
+Nested = Annotated[
+    bool,
+    typer.Option(
+        "--nested",
+        metavar="",
+        help="folders inside a class folder are classes, too: shoes/boots",
+        rich_help_panel=DATA,
+    ),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        metavar="WHAT",
+        help="keep together in the split what has one value here: a table's column, or a regular expression on "
+        "file names",
+        rich_help_panel=DATA,
+    ),
+]
 Run = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="run folder, or a bundle in it", autocompletion=complete_runs),

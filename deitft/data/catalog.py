@@ -62,13 +62,11 @@ class Catalog:
     ignored: tuple[tuple[str, str], ...] = ()  # (path, kind)
     notices: tuple[Notice, ...] = ()
     groups: npt.NDArray[np.object_] | None = None  # [N] text
-    places: Places = field(default=None)  # type: ignore[assignment]  # never None once made
+    places: Places = field(default_factory=lambda: _places_of(None))
 
     def __post_init__(self) -> None:
-        if self.places is None:
-            from deitft.data.places import Places  # which imports this module
-
-            object.__setattr__(self, "places", Places.folder(self.root))
+        if not self.places.places:
+            object.__setattr__(self, "places", _places_of(self.root))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -128,6 +126,12 @@ class Catalog:
         )
 
 
+def _places_of(root: Path | None) -> Places:
+    from deitft.data.places import Places  # which imports this module
+
+    return Places(()) if root is None else Places.folder(root)
+
+
 def normal(text: str) -> str:
     """The composed Unicode form (NFC): one name for one word, whatever system wrote it."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
@@ -152,8 +156,8 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def object_column(values: Sequence[bytes]) -> npt.NDArray[np.object_]:
-    """A column of byte strings; numpy's own byte type would cut trailing zeros off a digest."""
+def object_column(values: Sequence[bytes] | Sequence[str]) -> npt.NDArray[np.object_]:
+    """A column of byte strings or texts; numpy's own byte type would cut trailing zeros off a digest."""
     column = np.empty(len(values), dtype=np.object_)
     column[:] = values
     return column

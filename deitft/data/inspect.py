@@ -50,6 +50,7 @@ def inspect(
         StoppedError: ``stop`` was set; what was read so far is kept in the cache.
         OutputError: ``cache_dir`` lies inside the data (id CACHE).
         OutsideError: a photo leads outside its root by now (id S4).
+        DataError: a shard does not hold what its list promises (id D20).
         StorageError: a reading process died (id N5).
     """
     file = (
@@ -67,7 +68,9 @@ def inspect(
         finally:
             if file is not None:
                 _save(file, facts, progress)
-    return _completed(catalog, facts)
+    seen = _completed(catalog, facts)
+    catalog.places.check(seen.paths, seen.digests)
+    return seen
 
 
 def _outside(cache_dir: Path, places: Places) -> Path:

@@ -76,10 +76,10 @@ class PhotoSet:
     paths: Sequence[str]
     labels: npt.NDArray[np.int64]
     digests: Sequence[bytes] | None = None
-    places: Places = field(default=None)  # type: ignore[assignment]  # never None once made
+    places: Places = field(default_factory=lambda: Places(()))
 
     def __post_init__(self) -> None:
-        if self.places is None:
+        if not self.places.places:
             object.__setattr__(self, "places", Places.folder(self.root))
 
     def __len__(self) -> int:

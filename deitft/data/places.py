@@ -14,7 +14,7 @@ import stat
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -104,6 +104,7 @@ class ShardPlace:
     keys: npt.NDArray[np.uint64]  # [N] ascending
     offsets: npt.NDArray[np.int64]  # [N] of the content
     sizes: npt.NDArray[np.int64]  # [N]
+    digests: npt.NDArray[np.uint8] | None = None  # [N, 32] what a list beside the shard promises
 
     @classmethod
     def of(
@@ -114,17 +115,18 @@ class ShardPlace:
         names: Iterable[str],
         offsets: npt.NDArray[np.int64],
         sizes: npt.NDArray[np.int64],
+        digests: npt.NDArray[np.uint8] | None = None,
     ) -> ShardPlace:
         """The place of members that are listed in any order."""
         keys = np.fromiter(map(member_key, names), np.uint64, len(offsets))
         order = np.argsort(keys, kind="stable")
-        return cls(prefix, file, stamp, keys[order], offsets[order], sizes[order])
+        promised = None if digests is None else digests[order]
+        return cls(prefix, file, stamp, keys[order], offsets[order], sizes[order], promised)
 
     def read(self, below: str, path: str) -> tuple[Stamps, bytes]:
         """A member's stamps and bytes."""
-        key = np.uint64(member_key(below))
-        at = int(np.searchsorted(self.keys, key))
-        if at == len(self.keys) or self.keys[at] != key:
+        at = self.row(below)
+        if at is None:
             raise FileNotFoundError(errno.ENOENT, "no such member", path)
         size = int(self.sizes[at])
         with _handles.lock:
@@ -135,6 +137,12 @@ class ShardPlace:
         if len(data) < size:
             raise ShardChangedError("the shard ends early")
         return (size, *stamps_of(status)[1:]), data
+
+    def row(self, below: str) -> int | None:
+        """Where a member stands in the columns."""
+        key = np.uint64(member_key(below))
+        at = int(np.searchsorted(self.keys, key))
+        return at if at < len(self.keys) and self.keys[at] == key else None
 
 
 def member_key(name: str) -> int:
@@ -211,15 +219,42 @@ class Places:
             OutsideError: it leads outside its root (id S4).
             BadPhotoError: it has more bytes than a photo (id D4).
         """
-        at = len(path)
-        while (at := path.rfind("/", 0, at)) >= 0 and len(self._by_prefix) > 1:
-            place = self._by_prefix.get(path[: at + 1])
-            if place is not None:
-                return place.read(path[at + 1 :], path)
-        place = self._by_prefix.get("") or (self.places[0] if len(self.places) == 1 else None)
-        if place is None or not path.startswith(place.prefix):
+        place = self._place_of(path)
+        if place is None:
             raise FileNotFoundError(errno.ENOENT, "no such place", path)
         return place.read(path[len(place.prefix) :], path)
+
+    def _place_of(self, path: str) -> Place | None:
+        """The place with the longest prefix that fits."""
+        at = len(path) if len(self._by_prefix) > 1 or "" not in self._by_prefix else 0
+        while (at := path.rfind("/", 0, at)) >= 0:
+            place = self._by_prefix.get(path[: at + 1])
+            if place is not None:
+                return place
+        return self._by_prefix.get("")
+
+    def check(self, paths: Sequence[str], digests: Iterable[bytes]) -> None:
+        """Compare what was read with what the list beside a shard promises; b"" was not read.
+
+        Raises:
+            DataError: the first photo that is another (id D20).
+        """
+        if not any(isinstance(place, ShardPlace) and place.digests is not None for place in self.places):
+            return
+        wrong = [
+            path for path, digest in zip(paths, digests, strict=True) if digest != self._promised(path, digest)
+        ]
+        if wrong:
+            more = f" ({len(wrong):,} such photos)" if len(wrong) > 1 else ""
+            what = f"{shown(wrong[0])} is not what was packed: another sha256 than in index.csv{more}"
+            raise DataError(what, "copy the shard again", id="D20", files=tuple(wrong))
+
+    def _promised(self, path: str, otherwise: bytes) -> bytes:
+        place = self._place_of(path)
+        if not isinstance(place, ShardPlace) or place.digests is None:
+            return otherwise
+        at = place.row(path[len(place.prefix) :])
+        return otherwise if at is None else place.digests[at].tobytes()
 
     def holds(self, path: Path) -> bool:
         """Whether a path lies in, or is, one of the folders and files the photos come from."""

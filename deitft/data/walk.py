@@ -63,7 +63,7 @@ class Walker:
         """
         names = []
         for entry in self._entries(below):
-            if _is_folder(entry) and not is_junk_folder(entry.name):
+            if is_folder(entry) and not is_junk_folder(entry.name):
                 if entry.is_symlink():
                     self._confine(_join(below, entry.name))
                 names.append(entry.name)
@@ -81,12 +81,12 @@ class Walker:
         self._seen.add(self._identity(below))
         for entry in self._entries(below):
             path = _join(below, entry.name)
-            if _is_folder(entry):
+            if is_folder(entry):
                 if is_junk_folder(entry.name):
                     self.ignored.append((path, f"{entry.name}/"))
             else:
                 is_photo = _has_photo_extension(entry.name)
-                self.ignored.append((path, photo_kind if is_photo else _file_kind(entry.name)))
+                self.ignored.append((path, photo_kind if is_photo else file_kind(entry.name)))
 
     def walk(self, below: str) -> int:
         """Add every photo below a folder, at any depth; how many these are. A linked folder waits.
@@ -163,7 +163,7 @@ class Walker:
         elif _may_be_photo(name) and (_extension(name) or self._looks_like_photo(path)):
             self.photos.add(path, status)
         else:
-            self.ignored.append((path, _file_kind(name)))
+            self.ignored.append((path, file_kind(name)))
 
     def _looks_like_photo(self, path: str) -> bool:
         try:
@@ -257,14 +257,16 @@ def _may_be_photo(name: str) -> bool:
     return _has_photo_extension(name) or not (name.startswith(".") or _extension(name))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """True for a folder or a link to one; false, too, where that cannot be told."""
     try:
         return entry.is_dir()
     except OSError:
         return False
 
 
-def _file_kind(name: str) -> str:
+def file_kind(name: str) -> str:
+    """What sort of file this is that is no photo, by its name, for a count of them."""
     if name.startswith("._"):
         return "._*"
     if name == ".DS_Store" or name.lower() in _JUNK_FILES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,11 @@ if TYPE_CHECKING:
 
 
 def check(
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     *,
+    root: str | Path | Sequence[str | Path] = (),
+    nested: bool = False,
+    group_by: str | None = None,
     strict: bool = False,
     skip_bad: bool = False,
     allow_leak: bool = False,
@@ -44,7 +48,7 @@ def check(
     from deitft.runs.checking import check_data
 
     return check_data(
-        asked.folder(data, "data"),
+        asked.source(data, root, nested, group_by),
         seed=asked.whole(seed, "seed", 0) or 0,
         strict=strict,
         skip_bad=skip_bad,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,10 @@ SPLITS = ("train", "val", "test", "all")
 
 def evaluate(
     run: str | Path,
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     *,
+    root: str | Path | Sequence[str | Path] = (),
+    nested: bool = False,
     split: str | None = None,
     batch: int | None = None,
     device: str = "auto",
@@ -31,7 +34,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure a run (or bundle) on labelled photos.
 
-    ``data`` holds class folders, or split folders: then ``split`` says which ("test" where there is one).
+    ``data`` is what ``finetune`` takes. Where it has splits, ``split`` says which ("test" where there is one).
     Classes are matched by name. With ``out`` a folder gets ``metrics.json`` and ``predictions.csv``.
 
     Raises:
@@ -42,7 +45,7 @@ def evaluate(
 
     return evaluate_run(
         asked.folder(run, "run"),
-        asked.folder(data, "data"),
+        asked.source(data, root, nested),
         split=None if split is None else asked.texts(split, "split", SPLITS)[0],
         batch=asked.whole(batch, "batch", 1),
         device=device,

@@ -26,7 +26,8 @@ def predict(
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> PredictionTable:
-    """Say what is on photos. ``photos`` are files and folders; ``top`` classes are given for each.
+    """Say what is on photos. ``photos`` are files, folders, tar shards and tables (CSV, Parquet) of paths; ``top``
+    classes are given for each.
 
     A photo that was named and cannot be read is an error; one found in a folder is listed as such and the
     others go on. With ``out`` (a CSV file) the answers are written as they come, and the same command goes on

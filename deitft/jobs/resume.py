@@ -32,6 +32,7 @@ def resume(
         MissingInputError: no run there.
     """
     from deitft.core.records import read_run_record
+    from deitft.data.source import Source
     from deitft.recipe.plan import read_plan
     from deitft.runs.folder import open_run
     from deitft.runs.resume import resume as go_on
@@ -42,7 +43,7 @@ def resume(
     plan = read_plan(folder.plan)
     request = TrainRequest(
         verb=record.verb,
-        data=Path(plan.data),
+        data=Source.read(record.data.get("source"), plan.data),
         seed=plan.seed,
         runs_dir=folder.path.parent,
         name=folder.name,

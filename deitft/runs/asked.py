@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from deitft.errors import UsageError
+from deitft.data.source import Source
+from deitft.errors import MissingInputError, UsageError
 
 
 def folder(value: str | Path, keyword: str) -> Path:
@@ -18,6 +19,31 @@ def folder(value: str | Path, keyword: str) -> Path:
     if not isinstance(value, str | os.PathLike) or not str(value):
         raise UsageError(f"{keyword}: got {value!r}, want a path", "hand over a string or a Path", id="USAGE")
     return Path(value)
+
+
+def source(
+    data: str | Path | Source | Iterable[str | Path],
+    root: str | Path | Iterable[str | Path] = (),
+    nested: bool = False,
+    group_by: str | None = None,
+) -> Source:
+    """What the photos are: one path or several, and how they are read. A wrong path is answered at once.
+
+    Raises:
+        UsageError: no paths.
+        MissingInputError: one is not there (id D1).
+    """
+    if isinstance(data, Source):
+        return data
+    named = [folder(path, "data") for path in ([data] if isinstance(data, str | os.PathLike) else data)]
+    roots = [folder(path, "root") for path in ([root] if isinstance(root, str | os.PathLike) else root)]
+    if not named:
+        raise UsageError("data: no path", "hand over a folder of photos", id="USAGE")
+    for path in (*named, *roots):
+        if not path.exists():
+            kind = "file" if path.suffix else "folder"
+            raise MissingInputError(f"no such {kind}: {path}", "check the path", id="D1", files=[str(path)])
+    return Source(tuple(named), tuple(roots), nested, text(group_by, "group_by"))
 
 
 def texts(value: str | Iterable[str], keyword: str, known: Iterable[str] | None = None) -> tuple[str, ...]:

@@ -17,14 +17,14 @@ from deitft.core.records import command_line, csv_text, now
 from deitft.core.units import format_bytes
 from deitft.data.audit import Findings, audit
 from deitft.data.catalog import SPLIT_NAMES, TEST, TRAIN, VAL, Catalog, counted
-from deitft.data.inspect import default_cache_dir, inspect
-from deitft.data.scan import scan
+from deitft.data.source import Source
 from deitft.data.splits import Splits, assign
 from deitft.errors import DataError, DeitftError, Notice, OutputError
 from deitft.reporting.check_data import CheckPage
 from deitft.runs.check_album import CHECK, Album, pairs_of, parts_of
 from deitft.runs.fixes import Applied, Fix, apply, carried, fixes_text, labels_text, proposals, read_fixes
 from deitft.runs.folder import check_writable
+from deitft.runs.prepare import read_catalog
 
 RECORD, DETAILS, PAGE, FIXES, LABELS = "check.json", "findings.csv", "check.html", "fixes.csv", "labels.csv"
 COLUMNS = ("id", "severity", "path", "reason", "suggestion", "other", "kind", "distance")
@@ -37,7 +37,7 @@ SEVERITY_ORDER = {"error": 0, "warning": 1, "info": 2}
 class CheckResult:
     """What a check found. ``ok`` says whether ``finetune`` would accept these photos."""
 
-    data: Path
+    data: Source
     catalog: Catalog
     findings: tuple[Notice, ...]  # errors first
     left_out: tuple[tuple[str, str, str], ...]  # (path, id, reason)
@@ -113,7 +113,7 @@ class CheckResult:
 
 
 def check_data(
-    data: Path,
+    data: Source,
     *,
     seed: int,
     strict: bool,
@@ -131,8 +131,7 @@ def check_data(
     decided = read_fixes(apply_labels or place / FIXES) if apply_labels or (place / FIXES).exists() else []
     stop = StopFlag()
     with catch_stop_signals(stop, progress):
-        found = scan(data, progress=progress)
-        catalog = inspect(found, workers=workers, progress=progress, cache_dir=default_cache_dir(), stop=stop)
+        catalog = read_catalog(data, workers=workers, progress=progress, stop=stop)
         applied = None
         if apply_labels is not None:
             applied = apply(catalog, decided, str(apply_labels))
@@ -146,7 +145,7 @@ def check_data(
         return write_result(result, place, html=html, progress=progress)
 
 
-def judged(data: Path, catalog: Catalog, findings: Findings, *, seed: int, out: Path) -> CheckResult:
+def judged(data: Source, catalog: Catalog, findings: Findings, *, seed: int, out: Path) -> CheckResult:
     """Everything found, errors first; with the split that a run would make where there is no error."""
     notices = [*(item.notice() for item in findings), *catalog.notices]
     splits = None
@@ -186,26 +185,26 @@ def _notice_of(error: DeitftError) -> Notice:
     )
 
 
-def default_out(data: Path) -> Path:
+def default_out(data: Source) -> Path:
     """Where the files of a check go unless somebody says: beside, never inside the photos."""
-    return Path(f"check-{data.resolve().name or 'photos'}")
+    return Path(f"check-{data.resolve().name.replace(' and ', '-') or 'photos'}")
 
 
-def check_place(out: Path, data: Path) -> None:
+def check_place(out: Path, data: Source) -> None:
     """Prove that results can be written before a photo is read, and that they replace those of no other data.
 
     Raises:
         OutputError: inside the photos or not writable (id C5); another check's (id OUT).
     """
-    place, inside = out.resolve(), data.resolve()
-    if place == inside or inside in place.parents:
+    inside = data.holds(out)
+    if inside is not None:
         raise OutputError(
-            f"the results folder {out} lies inside the data {data}",
+            f"the results folder {out} lies inside the data {inside}",
             "nothing is written into your data; choose another place with --out",
             id="C5",
         )
     others = [name for name in (RECORD, DETAILS, PAGE, FIXES, LABELS) if os.path.lexists(out / name)]
-    if others and _data_of(out / RECORD) != str(inside):
+    if others and _data_of(out / RECORD) != str(data.resolve()):
         raise OutputError(f"{out} holds {others[0]} of something else", "choose another --out", id="OUT")
     check_writable(out, "choose another place with --out")
 
@@ -216,7 +215,7 @@ def _data_of(path: Path) -> str | None:
     except (DeitftError, OSError):
         return None
     data = found.get("data") if isinstance(found, dict) else None
-    return str(Path(data).resolve()) if isinstance(data, str) else None
+    return data if isinstance(data, str) else None
 
 
 def write_result(result: CheckResult, out: Path, *, html: bool, progress: Progress) -> CheckResult:
@@ -269,7 +268,7 @@ def page_of(result: CheckResult, album: Album) -> CheckPage:
     """What the page of a result shows."""
     catalog = result.catalog
     return CheckPage(
-        title=result.data.resolve().name,
+        title=result.data.name,
         n=len(catalog),
         classes=catalog.classes,
         ok=result.ok,
@@ -282,7 +281,7 @@ def page_of(result: CheckResult, album: Album) -> CheckPage:
         facts=photo_facts(catalog),
         command=command_line(),
         train_command=train_command(result),
-        apply_command=["deitft", "check", str(result.data), "--apply-labels", str(result.out / FIXES)],
+        apply_command=["deitft", "check", *result.data.words(), "--apply-labels", str(result.out / FIXES)],
         fixes=result.undecided,
         fixes_file=str(result.out / FIXES),
     )
@@ -293,8 +292,8 @@ def train_command(result: CheckResult) -> list[str]:
     if not result.ok:
         return []
     if result.applied is not None:
-        return ["deitft", "finetune", str(result.out / LABELS), "--root", str(result.data)]
-    return ["deitft", "finetune", str(result.data)]
+        return ["deitft", "finetune", *result.data.relabelled(result.out / LABELS).words()]
+    return ["deitft", "finetune", *result.data.words()]
 
 
 def class_counts(result: CheckResult) -> dict[str, list[int]]:

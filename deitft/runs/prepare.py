@@ -15,6 +15,7 @@ from deitft.data.catalog import SPLIT_NAMES, TEST, TRAIN, VAL, Catalog
 from deitft.data.inspect import default_cache_dir, inspect
 from deitft.data.photos import PhotoSet, photo_set
 from deitft.data.scan import scan
+from deitft.data.source import Source
 from deitft.data.splits import Splits, assign, read_splits
 from deitft.errors import DataError
 
@@ -46,8 +47,26 @@ class Prepared:
         return [*self.findings.record(), *said]
 
 
+def read_catalog(
+    data: Source,
+    *,
+    workers: int,
+    progress: Progress,
+    stop: StopFlag,
+    classes: tuple[str, ...] | None = None,
+) -> Catalog:
+    """List the photos and read every one, or what is remembered of it. ``classes``: those of a finished model.
+
+    Raises:
+        MissingInputError, DataError: see ``data.scan.scan``.
+    """
+    kept_in = default_cache_dir()
+    listed = scan(data, progress=progress, classes=classes, cache_dir=kept_in)
+    return inspect(listed, workers=workers, progress=progress, cache_dir=kept_in, stop=stop)
+
+
 def prepare(
-    data: Path,
+    data: Source,
     *,
     seed: int,
     workers: int,
@@ -64,9 +83,7 @@ def prepare(
         MissingInputError: no folder, no photos (D1).
         DataError: photos or labels that cannot be trained on (ids of the fault table).
     """
-    catalog = inspect(
-        scan(data, progress=progress), workers=workers, progress=progress, cache_dir=default_cache_dir(), stop=stop
-    )
+    catalog = read_catalog(data, workers=workers, progress=progress, stop=stop)
     findings = audit(catalog, strict=strict, skip_bad=skip_bad, allow_leak=allow_leak)
     findings.raise_errors()
     kept = catalog.without(findings.quarantined)
@@ -75,7 +92,7 @@ def prepare(
         pinned = read_splits(splits_file, catalog, allow_leak=allow_leak)
         splits = replace(pinned, split=np.delete(pinned.split, findings.quarantined))
     else:
-        splits = assign(kept, seed=seed)
+        splits = assign(kept, seed=seed, groups=None if kept.groups is None else kept.groups.tolist())
     prepared = Prepared(kept, findings, splits)
     for notice in (*catalog.notices, *findings.notices(), *splits.notices):
         progress.warn(notice)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deitft.core.progress import Progress, Silent
+from deitft.data.source import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,7 @@ class TrainRequest:
     """Everything a training verb was asked for. Field names are the options' names."""
 
     verb: str
-    data: Path
+    data: Source
     model: str | None = None
     recipe: str = "finetune"
     set: tuple[str, ...] = ()
@@ -45,7 +46,7 @@ class TrainRequest:
 
     def as_command(self) -> list[str]:
         """The command line that asks for the same: what a report names when python made the run."""
-        words = ["deitft", self.verb, str(self.data)]
+        words = ["deitft", self.verb, *self.data.words()]
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name in ("verb", "data", "started", "progress") or value == item.default:

@@ -11,7 +11,7 @@ import torch
 from deitft.core.keys import key
 from deitft.core.records import now, parse_csv_text
 from deitft.data.catalog import SPLIT_NAMES, TEST, TRAIN, VAL
-from deitft.data.decode import decode_file
+from deitft.data.decode import decode
 from deitft.data.photos import PhotoSet
 from deitft.data.transforms import EvalTransform, TrainTransform, normalise
 from deitft.errors import DeitftError, Notice
@@ -257,7 +257,8 @@ def open_again(session: Session, path: str) -> Pixels | None:
     """A photo for the page; None where it can no longer be read (the figures stand without it)."""
     pre = session.plan.preprocessing
     try:
-        return decode_file(session.prepared.catalog.root / path, background=pre.background, at_least=SHOWN_SIDE)
+        _, data = session.prepared.catalog.places.read(path)
+        return decode(data, background=pre.background, at_least=SHOWN_SIDE)
     except (DeitftError, OSError):
         return None
 

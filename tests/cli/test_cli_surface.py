@@ -127,7 +127,7 @@ def test_what_was_typed_arrives(call, monkeypatch) -> None:
     said = call(*words)
     assert (said.code, said.out) == (0, "score  0.9\\x1b\n")
     assert "progress" in got
-    assert got["data"] == Path("photos")
+    assert got["data"] == [Path("photos")]
     assert got["set"] == ("optim.lr=1e-4", "a=b,c")
     assert got["pretrained"] is False
     assert type(got["precision"]) is str

@@ -19,6 +19,7 @@ from stream_sample import augment_plan, mixing_plan, train_plan, write_photos
 
 from deitft.core import keys
 from deitft.data import photos as photos_module
+from deitft.data import places as places_module
 from deitft.data.decode import BadPhotoError
 from deitft.data.loading import Reader, Request
 from deitft.data.photos import Content, Lost, PhotoSet, photo_set
@@ -245,7 +246,7 @@ def test_an_error_that_may_pass_is_tried_three_times_more(
     """The disk is the one part that cannot be made to stumble on demand; the real injection is strace's."""
     (tmp_path / "a").write_bytes(b"one")
     left = [failures]
-    real = photos_module.read_limited
+    real = places_module.read_limited
 
     def stumbling(file: Any) -> bytes:
         left[0] -= 1
@@ -253,7 +254,7 @@ def test_an_error_that_may_pass_is_tried_three_times_more(
             raise OSError(errno.EIO, "Input/output error")
         return real(file)
 
-    monkeypatch.setattr(photos_module, "read_limited", stumbling)
+    monkeypatch.setattr(places_module, "read_limited", stumbling)
     monkeypatch.setattr(photos_module, "RETRY_SECONDS", (0.0, 0.0, 0.0))
     read = PhotoSet(tmp_path, ["a"], np.zeros(1, np.int64)).read(0)
     if failures <= 3:
