@@ -234,6 +234,22 @@ def predict(
     _work("predict", dict(locals()))
 
 
+@app.command(rich_help_panel="Train and use")
+def pack(
+    data: options.Photos,
+    out: options.ShardsFolder,
+    root: options.Root = None,
+    nested: options.Nested = False,
+    group_by: options.GroupBy = None,
+    shard_mb: options.ShardMegabytes = 256,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Pack photos into tar shards with an index: fewer files to copy and to list, the same bytes."""
+    _work("pack", dict(locals()))
+
+
 @app.command(rich_help_panel="Look around")
 def models(json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False) -> None:
     """List the models that have a short name: size, what they have seen, published score."""

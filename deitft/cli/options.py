@@ -367,6 +367,13 @@ Html = Annotated[
     bool,
     typer.Option("--html", metavar="", help="also write a page with the photos found", rich_help_panel=OUTPUT),
 ]
+ShardsFolder = Annotated[Path, typer.Argument(metavar="OUT", help="new folder for the shards")]
+ShardMegabytes = Annotated[
+    int,
+    typer.Option(
+        "--shard-mb", metavar="N", min=1, help="megabytes of photos in a shard, about", rich_help_panel=OUTPUT
+    ),
+]
 OutCsv = Annotated[
     Path | None,
     typer.Option(
