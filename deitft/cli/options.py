@@ -177,6 +177,17 @@ Model = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+LookModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="look for wrong labels with this model's features, or with none; left out: a small model whose "
+        "weights are at hand",
+        autocompletion=complete_models,
+        rich_help_panel=MODEL,
+    ),
+]
 Weights = Annotated[
     str | None,
     typer.Option(

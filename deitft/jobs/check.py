@@ -19,14 +19,20 @@ def check(
     root: str | Path | Sequence[str | Path] = (),
     nested: bool = False,
     group_by: str | None = None,
+    splits: str | Path | None = None,
     strict: bool = False,
     skip_bad: bool = False,
     allow_leak: bool = False,
-    seed: int = 0,
-    html: bool = False,
     apply_labels: str | Path | None = None,
-    out: str | Path | None = None,
+    model: str | None = None,
+    weights: str | Path | None = None,
+    weights_dir: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
     workers: int | None = None,
+    html: bool = False,
+    out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CheckResult:
     """Say what is wrong with photos and labels, and whether they can be trained on. Nothing of yours is changed.
@@ -37,6 +43,9 @@ def check(
     doubt, and room for a decision; with ``apply_labels``, such a file with decisions in it, the labels are checked
     as they were decided, and the folder gets them as ``labels.csv``: a list that ``finetune`` takes for its data.
 
+    Labels that look wrong are looked for with the features of ``model``: where none is named, of a small model
+    whose weights are at hand; "none" does not look.
+
     Errors among the findings do not raise: ``.ok`` says whether there are any, ``.raise_errors()`` raises one.
 
     Raises:
@@ -45,20 +54,32 @@ def check(
         DataError: decisions that do not fit the photos (FIXES).
         OutputError: the files cannot be written (C5, OUT).
     """
-    from deitft.runs.checking import check_data
+    from deitft.runs.checking import CheckRequest, check_data
+    from deitft.runs.doubts import Looker
 
-    return check_data(
-        asked.source(data, root, nested, group_by),
-        seed=asked.whole(seed, "seed", 0) or 0,
+    processes = asked.whole(workers, "workers", 0)
+    looker = Looker(
+        model=asked.text(model, "model"),
+        weights=weights if isinstance(weights, str | None) else str(asked.folder(weights, "weights")),
+        weights_dir=Path(weights_dir) if weights_dir else None,
+        device=device,
+        threads=asked.whole(threads, "threads", 1),
+        workers=processes,
+    )
+    request = CheckRequest(
+        data=asked.source(data, root, nested, group_by),
+        splits=Path(splits) if splits else None,
         strict=strict,
         skip_bad=skip_bad,
         allow_leak=allow_leak,
-        workers=_workers(asked.whole(workers, "workers", 0)),
+        seed=asked.whole(seed, "seed", 0) or 0,
         out=None if out is None else asked.folder(out, "out"),
         html=html,
         apply_labels=None if apply_labels is None else asked.folder(apply_labels, "apply_labels"),
-        progress=progress or Silent(),
+        workers=_workers(processes),
+        looker=looker,
     )
+    return check_data(request, progress or Silent())
 
 
 def _workers(asked_for: int | None) -> int:

@@ -86,6 +86,20 @@ def prepare(
     catalog = read_catalog(data, workers=workers, progress=progress, stop=stop)
     findings = audit(catalog, strict=strict, skip_bad=skip_bad, allow_leak=allow_leak)
     findings.raise_errors()
+    prepared = divide(catalog, findings, seed=seed, splits_file=splits_file, allow_leak=allow_leak)
+    for notice in (*catalog.notices, *findings.notices(), *prepared.splits.notices):
+        progress.warn(notice)
+    return prepared
+
+
+def divide(
+    catalog: Catalog, findings: Findings, *, seed: int, splits_file: Path | None = None, allow_leak: bool = False
+) -> Prepared:
+    """A judged catalog without its bad photos, split.
+
+    Raises:
+        DataError: the split leaves nothing to train on (id D15), or ``splits_file`` does not fit.
+    """
     kept = catalog.without(findings.quarantined)
     if splits_file:
         # of all photos: the file may name one that is left out by name today
@@ -94,8 +108,6 @@ def prepare(
     else:
         splits = assign(kept, seed=seed, groups=None if kept.groups is None else kept.groups.tolist())
     prepared = Prepared(kept, findings, splits)
-    for notice in (*catalog.notices, *findings.notices(), *splits.notices):
-        progress.warn(notice)
     _enough(prepared, splits_file)
     return prepared
 
@@ -105,13 +117,8 @@ def _enough(prepared: Prepared, splits_file: Path | None) -> None:
     hint = "add photos: a class needs 10 to have some in every split"
     if splits_file:
         hint = f"give some to each in {splits_file.name}"
-    if min(counts["train"], counts["val"]) == 0:
-        raise DataError(
-            f"{sum(counts.values())} photos give {counts['train']} to train and {counts['val']} to choose the "
-            "model on",
-            hint,
-            id="D15",
-        )
+    if counts["train"] == 0:
+        raise DataError(f"{sum(counts.values())} photos give none to train", hint, id="D15")
 
 
 def write_preparation(prepared: Prepared, folder: Path) -> None:
