@@ -7,8 +7,10 @@ A few bad photos do not cost a night: up to 1 % of them are left out by name, ne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from deitft.data.audit_classes import IMBALANCE, class_findings
 from deitft.data.audit_quality import noted_photos
@@ -46,13 +48,14 @@ def audit(
         bad |= {row: BadPhoto("D13", reason) for row, reason in two_labels.items()}
     allowed = len(catalog) if skip_bad else max(1, int(len(catalog) * LEFT_OUT_SHARE))
     refused = strict or len(bad) > allowed
-    found = _bad_findings(catalog, bad, refused)
+    found = [_with_pairs(finding, catalog, contents) for finding in _bad_findings(catalog, bad, refused)]
     found += _emptied_classes(catalog, bad)
     good = np.ones(len(catalog), np.bool_)
     good[list(bad)] = False
     found += leaks(catalog, np.where(good, contents, -1), allow_leak)
     if allow_conflicts and two_labels:
-        found.append(_finding_of("D13", catalog, sorted(two_labels), two_labels, "warning", "kept as they are"))
+        kept = _finding_of("D13", catalog, sorted(two_labels), two_labels, "warning", "kept as they are")
+        found.append(_with_pairs(kept, catalog, contents))
     found += noted_photos(catalog, good)
     found += class_findings(catalog, good)
     found += copies(catalog, np.where(good, contents, -1))
@@ -81,6 +84,26 @@ def _finding_of(
     return Finding(
         id=id, severity=severity, text=text, hint=hint, paths=paths, details={"reasons": list(reasons.values())}
     )
+
+
+def _with_pairs(finding: Finding, catalog: Catalog, contents: npt.NDArray[np.int64]) -> Finding:
+    """A finding D13 with its photos side by side: each with the first of another label that it equals."""
+    if finding.id != "D13":
+        return finding
+    named = set(finding.paths)
+    groups: dict[int, list[int]] = {}
+    for row, path in enumerate(catalog.paths):
+        if path in named:
+            groups.setdefault(int(contents[row]), []).append(row)
+    pairs: dict[tuple[int, int], tuple[str, str, str, int]] = {}
+    for group in groups.values():
+        for row in group:
+            other = next((one for one in group if catalog.labels[one] != catalog.labels[row]), row)
+            one, two = sorted((row, other))
+            kind = "the same file" if catalog.digests[one] == catalog.digests[two] else "the same pixels"
+            if one != two:
+                pairs[one, two] = (catalog.paths[one], catalog.paths[two], kind, 0)
+    return replace(finding, details={**finding.details, "pairs": list(pairs.values())})
 
 
 def _text_of(id: str, catalog: Catalog, rows: Sequence[int], reasons: Mapping[int, str]) -> str:

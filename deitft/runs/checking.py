@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,15 @@ class CheckRequest:
     workers: int
     looker: Looker
 
+    def allowed(self) -> tuple[str, ...]:
+        """The options that a run needs, too, to accept the same photos."""
+        flags = [
+            f"--{name.replace('_', '-')}" for name in ("strict", "skip_bad", "allow_leak") if getattr(self, name)
+        ]
+        if self.splits is not None:
+            flags += ["--splits", str(self.splits)]
+        return (*flags, *(["--seed", str(self.seed)] if self.seed else []))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
@@ -68,6 +78,7 @@ class CheckResult:
     out: Path
     fixes: tuple[Fix, ...] = ()
     applied: Applied | None = None
+    allowed: tuple[str, ...] = ()  # options that a run needs, too, to accept the same
     files: tuple[tuple[str, Path], ...] = ()
 
     @property
@@ -91,7 +102,7 @@ class CheckResult:
         if not self.ok:
             return []
         source = self.data if self.applied is None else self.data.relabelled(self.out / LABELS)
-        return ["deitft", "finetune", *source.words()]
+        return ["deitft", "finetune", *source.words(), *self.allowed]
 
     def raise_errors(self) -> None:
         """Stop where these photos cannot be trained on.
@@ -138,7 +149,8 @@ class CheckResult:
         rows.append(("Verdict", "can be trained on" if self.ok else verdict))
         if self.undecided:
             rows.append(("To decide", f"{counted(self.undecided, 'photo')}, in {FIXES}"))
-        return rows + [(name, str(path)) for name, path in self.files]
+        rows += [(name, str(path)) for name, path in self.files]
+        return rows + ([("Train", shlex.join(self.train_command))] if self.ok and self.applied is not None else [])
 
 
 def check_data(asked: CheckRequest, progress: Progress) -> CheckResult:
@@ -185,6 +197,7 @@ def judged(
         left_out=findings.reasons,
         prepared=prepared,
         out=out,
+        allowed=asked.allowed(),
     )
 
 
