@@ -33,6 +33,35 @@ class BadPhoto:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class NearPairs:
+    """M pairs of photos that are one picture but not the same pixels (``near_pixels``), as rows of a catalog."""
+
+    first: npt.NDArray[np.int64]  # [M]
+    second: npt.NDArray[np.int64]  # [M]
+    mirrored: npt.NDArray[np.bool_]  # [M]
+    distance: npt.NDArray[np.float32]  # [M] 0: no difference in fine structure
+
+    @classmethod
+    def none(cls) -> NearPairs:
+        """No pairs."""
+        rows = np.zeros(0, np.int64)
+        return cls(rows, rows, np.zeros(0, np.bool_), np.zeros(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def select(self, rows: npt.NDArray[np.int64], count: int) -> NearPairs:
+        """The pairs whose photos are both among these rows of ``count``, by their new places."""
+        if not len(self):
+            return self
+        place = np.full(count, -1, np.int64)
+        place[rows] = np.arange(len(rows))
+        first, second = place[self.first], place[self.second]
+        kept = (first >= 0) & (second >= 0)
+        return NearPairs(first[kept], second[kept], self.mirrored[kept], self.distance[kept])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """N photos below ``root``, sorted by path.
@@ -44,7 +73,9 @@ class Catalog:
     side of a split has all of it. ``places`` is how a path becomes bytes; the files below ``root`` unless given.
 
     Empty or zero before ``inspect``: ``digests`` (32 bytes of SHA-256 of the content), ``widths`` and
-    ``heights`` (pixels, upright), ``notes`` (``decode.PhotoNote`` flags), ``bad`` (row -> reason).
+    ``heights`` (pixels, upright), ``notes`` (``decode.PhotoNote`` flags), ``bad`` (row -> reason), and what
+    ``looks.look_at`` tells: ``pixels`` (a hash of the decoded ones), ``looks``, ``contrast``, ``sharpness``
+    (zeros for a bad photo). ``pairs`` are the near-duplicates.
     """
 
     root: Path
@@ -62,6 +93,11 @@ class Catalog:
     ignored: tuple[tuple[str, str], ...] = ()  # (path, kind)
     notices: tuple[Notice, ...] = ()
     groups: npt.NDArray[np.object_] | None = None  # [N] text
+    pixels: npt.NDArray[np.uint8] | None = None  # [N, 16]
+    looks: npt.NDArray[np.uint8] | None = None  # [N, 96]
+    contrast: npt.NDArray[np.float32] | None = None  # [N]
+    sharpness: npt.NDArray[np.float32] | None = None  # [N]
+    pairs: NearPairs = field(default_factory=NearPairs.none)
     places: Places = field(default_factory=lambda: _places_of(None))
 
     def __post_init__(self) -> None:
@@ -98,6 +134,16 @@ class Catalog:
         unread = np.fromiter((not digest for digest in self.digests), np.bool_, len(self))
         return np.where(unread, -1, numbers.astype(np.int64))
 
+    @property
+    def pictures(self) -> npt.NDArray[np.int64]:
+        """[N] a number per picture: equal for the same pixels or bytes, -1 where a photo was not read."""
+        contents = self.contents
+        if self.pixels is None or not len(self):
+            return contents
+        _, numbers = np.unique(np.ascontiguousarray(self.pixels).view("V16").ravel(), return_inverse=True)
+        seen = self.pixels.any(axis=1)
+        return np.where(seen, numbers.astype(np.int64) + contents.max() + 1, contents)
+
     def without(self, rows: npt.NDArray[np.int64] | Sequence[int]) -> Catalog:
         """All rows but these."""
         return self.select(np.delete(np.arange(len(self)), np.asarray(rows, dtype=np.int64)))
@@ -122,6 +168,11 @@ class Catalog:
             ignored=self.ignored,
             notices=self.notices,
             groups=None if self.groups is None else self.groups[rows],
+            pixels=None if self.pixels is None else self.pixels[rows],
+            looks=None if self.looks is None else self.looks[rows],
+            contrast=None if self.contrast is None else self.contrast[rows],
+            sharpness=None if self.sharpness is None else self.sharpness[rows],
+            pairs=self.pairs.select(rows, len(self)),
             places=self.places,
         )
 

@@ -13,7 +13,7 @@ import contextlib
 import io
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,6 +36,7 @@ from deitft.data import formats
 from deitft.data.bad_photo import BadPhotoError, bad, bad_photo_text, max_pixels
 from deitft.data.catalog import shown
 from deitft.data.colour import NoKnownRangeError, PhotoNote, to_rgb
+from deitft.data.looks import LONGER_SIDE, Looks, look_at_image
 from deitft.data.quiet import silenced
 
 __all__ = ["BadPhotoError", "Examined", "bad_photo_text", "decode", "decode_file", "examine", "photo_size"]
@@ -51,12 +52,13 @@ WHITE = (255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What ``examine`` found: format, upright size in pixels, flags."""
+    """What ``examine`` found: format, upright size in pixels, flags, and what the photo looks like."""
 
     format: str
     width: int
     height: int
     notes: PhotoNote
+    looks: Looks | None = field(default=None, compare=False)
 
 
 def decode(
@@ -134,8 +136,8 @@ def examine(
 ) -> Examined:
     """Decode a photo wholly, to know that it can be, and say what is special about it.
 
-    A JPEG is decoded at 1/8 scale: every byte of it is read all the same. ``alone(pixels)`` is entered while that
-    many decoded pixels are held.
+    A large JPEG is decoded at reduced scale: every byte of it is read all the same. ``alone(pixels)`` is entered
+    while that many decoded pixels are held.
 
     Raises:
         BadPhotoError: as ``decode``.
@@ -143,18 +145,22 @@ def examine(
     with _errors_named(data):
         photo = _open(data)
         width, height = photo.image.size
-        held = width * height // (64 if photo.format == "JPEG" else 1)
+        shorter = max(MIN_SIDE, -(-LONGER_SIDE * min(width, height) // max(width, height)))
+        held = width * height // (_jpeg_scale(width, height, shorter) ** 2 if photo.format == "JPEG" else 1)
         with alone(held) if alone else contextlib.nullcontext():
-            notes = _load(photo, data, MIN_SIDE)
-            _, colour_notes = to_rgb(photo.image, WHITE, bits=photo.bits)
+            notes = _load(photo, data, shorter)
+            rgb, colour_notes = to_rgb(photo.image, WHITE, bits=photo.bits)
             orientation, readable = _orientation(photo)
             moving = _has_more_frames(photo.image)
+            looks = look_at_image(
+                _turn(rgb, orientation), (height, width) if orientation >= 5 else (width, height)
+            )
     if orientation >= 5:
         width, height = height, width
     notes |= colour_notes
     notes |= PhotoNote.ANIMATED if moving else PhotoNote(0)
     notes |= PhotoNote(0) if readable else PhotoNote.BAD_EXIF
-    return Examined(photo.format, width, height, notes)
+    return Examined(photo.format, width, height, notes, looks)
 
 
 def _has_more_frames(image: ImageFile.ImageFile) -> bool:
@@ -272,11 +278,15 @@ def _load(photo: _Photo, data: bytes, at_least: int | None) -> PhotoNote:
 def _load_jpeg(image: ImageFile.ImageFile, at_least: int | None) -> None:
     if at_least is not None:
         width, height = image.size
-        shorter = min(width, height)
-        scale = next((scale for scale in (8, 4, 2) if -(-shorter // scale) >= at_least), 1)
+        scale = _jpeg_scale(width, height, at_least)
         if scale > 1:
             image.draft("RGB", (width // scale, height // scale))
     image.load()
+
+
+def _jpeg_scale(width: int, height: int, at_least: int) -> int:
+    """The largest reduction that leaves the shorter side so many pixels."""
+    return next((scale for scale in (8, 4, 2) if -(-min(width, height) // scale) >= at_least), 1)
 
 
 def _has_all_pixels(body: bytes) -> bool:

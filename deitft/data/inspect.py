@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deitft.core.progress import Progress, StopFlag, Task
-from deitft.data import photo_cache, photo_reader
-from deitft.data.catalog import BadPhoto, Catalog, object_column, shown
+from deitft.data import near_pairs, photo_cache, photo_reader
+from deitft.data.catalog import BadPhoto, Catalog, NearPairs, object_column, shown
 from deitft.data.forking import still_opencv
 from deitft.data.photo_cache import PhotoFacts
 from deitft.data.places import Places
@@ -40,8 +40,11 @@ def inspect(
     progress: Progress,
     cache_dir: Path | None,
     stop: StopFlag | None = None,
+    near: bool = True,
 ) -> Catalog:
-    """Read every photo wholly: SHA-256, size in pixels, what is special, what is wrong.
+    """Read every photo wholly: SHA-256, size in pixels, what it looks like, what is special, what is wrong.
+
+    ``near`` looks for near-duplicates as well.
 
     Reads in ``workers`` processes (at least one). Photos whose path, size, times and inode are those of an
     earlier look are taken from the cache below ``cache_dir``; None reads everything and keeps nothing.
@@ -70,7 +73,43 @@ def inspect(
                 _save(file, facts, progress)
     seen = _completed(catalog, facts)
     catalog.places.check(seen.paths, seen.digests)
-    return seen
+    return replace(seen, pairs=_near(seen, max(1, workers), progress, file, stop)) if near else seen
+
+
+def _near(
+    catalog: Catalog, workers: int, progress: Progress, file: Path | None, stop: StopFlag | None
+) -> NearPairs:
+    """The near-duplicates, looked for among the looks, compared by pixels in reading processes."""
+    search = near_pairs.Search(catalog, None if file is None else file.parent.parent / "pairs" / file.name)
+    if search.known is not None:
+        return search.known
+    jobs = search.jobs()
+    if not jobs:
+        return search.done([])
+    watch = Watch(_context(), workers)
+    pool = _pool(min(workers, -(-len(jobs) // CHUNK)), catalog.places, watch)
+    found: list[float] = []
+    try:
+        with progress.task("Comparing photos that look alike", len(jobs), unit="pairs") as task:
+            chunks = [jobs[at : at + CHUNK] for at in range(0, len(jobs), CHUNK)]
+            for answer in pool.map(photo_reader.compare_photos, chunks):
+                found += answer
+                task.advance(len(answer))
+                if stop:
+                    raise stop.error(
+                        f"all photos read and remembered, {len(found):,} of {len(jobs):,} pairs compared",
+                        "run the same command again",
+                    )
+    except BrokenProcessPool as error:
+        raise StorageError(
+            "a process that compared photos died (killed: often out of memory)",
+            "run again with fewer workers",
+            id="N5",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+        watch.close()
+    return search.done(found)
 
 
 def _outside(cache_dir: Path, places: Places) -> Path:
@@ -167,10 +206,8 @@ def _answers(
 
 
 def _fill(facts: PhotoFacts, rows: npt.NDArray[np.int64], answer: photo_reader.Answer) -> None:
-    facts.stamps[rows] = answer.stamps
-    facts.digests[rows] = answer.digests
-    facts.shapes[rows] = answer.shapes
-    facts.notes[rows] = answer.notes
+    for name in photo_cache.COLUMNS:
+        getattr(facts, name)[rows] = getattr(answer, name)
     facts.bad |= {int(rows[at]): bad for at, bad in answer.bad.items()}
 
 
@@ -188,5 +225,9 @@ def _completed(catalog: Catalog, facts: PhotoFacts) -> Catalog:
         widths=facts.shapes[:, 0].copy(),
         heights=facts.shapes[:, 1].copy(),
         notes=facts.notes,
+        pixels=facts.pixels,
+        looks=facts.looks,
+        contrast=facts.contrast,
+        sharpness=facts.sharpness,
         bad=bad,
     )

@@ -17,15 +17,17 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from deitft.core.files import write_bytes
+from deitft.core.files import open_private, private_directory, write_bytes
 from deitft.core.records import version_of
 from deitft.data.bad_photo import max_pixels
 from deitft.data.catalog import BadPhoto
+from deitft.data.looks import LOOK_BYTES, LOOKS_VERSION, PIXEL_BYTES
 from deitft.data.places import Places
 
-CACHE_VERSION = 1
-DECODER_VERSION = 1
+CACHE_VERSION = 2
+DECODER_VERSION = 2
 """Raise it whenever ``decode.examine`` judges or measures differently."""
+COLUMNS = ("stamps", "digests", "shapes", "notes", "pixels", "looks", "contrast", "sharpness")
 UNKNOWN = -1
 """The stamp of a photo that was not read, or could not be opened."""
 
@@ -44,6 +46,10 @@ class PhotoFacts:
     digests: npt.NDArray[np.uint8]  # [N, 32]
     shapes: npt.NDArray[np.int32]  # [N, 2] width, height, upright
     notes: npt.NDArray[np.uint16]  # [N]
+    pixels: npt.NDArray[np.uint8]  # [N, 16] as ``looks.Looks``, zeros for a bad photo
+    looks: npt.NDArray[np.uint8]  # [N, 96]
+    contrast: npt.NDArray[np.float32]  # [N]
+    sharpness: npt.NDArray[np.float32]  # [N]
     bad: dict[int, BadPhoto] = field(default_factory=dict)
 
     @classmethod
@@ -56,6 +62,10 @@ class PhotoFacts:
             digests=np.zeros((count, 32), np.uint8),
             shapes=np.zeros((count, 2), np.int32),
             notes=np.zeros(count, np.uint16),
+            pixels=np.zeros((count, PIXEL_BYTES), np.uint8),
+            looks=np.zeros((count, LOOK_BYTES), np.uint8),
+            contrast=np.zeros(count, np.float32),
+            sharpness=np.zeros(count, np.float32),
         )
 
     @property
@@ -78,7 +88,7 @@ class PhotoFacts:
         same &= old.shapes[there].astype(np.int64).prod(axis=1) < max_pixels()
         same &= ~np.isin(there, [row for row, bad in old.bad.items() if bad.id in ("D4", "D18")])
         here, there = here[same], there[same]
-        for name in ("stamps", "digests", "shapes", "notes"):
+        for name in COLUMNS:
             getattr(self, name)[here] = getattr(old, name)[there]
         if old.bad:
             places = dict(zip(there.tolist(), here.tolist(), strict=True))
@@ -94,17 +104,14 @@ def cache_file(cache_dir: Path, places: Places) -> Path:
 def load(file: Path) -> PhotoFacts | None:
     """What a cache file knows, or None where it cannot be used."""
     try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
+        with open_private(file) as opened, np.load(opened, allow_pickle=False) as stored:
             if bytes(stored["version"]) != _version():
                 return None
             paths = bytes(stored["paths"]).decode().split("\0")
             bad = json.loads(bytes(stored["bad"]))
             facts = PhotoFacts(
                 paths=paths,
-                stamps=stored["stamps"],
-                digests=stored["digests"],
-                shapes=stored["shapes"],
-                notes=stored["notes"],
+                **{name: stored[name] for name in COLUMNS},
                 bad={int(row): BadPhoto(str(id), str(reason)) for row, (id, reason) in bad.items()},
             )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
@@ -118,7 +125,7 @@ def save(file: Path, facts: PhotoFacts) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_directory(file.parent)
     bad = {row: (bad.id, bad.reason) for row, bad in facts.bad.items()}
     out = io.BytesIO()
     np.savez(
@@ -126,32 +133,25 @@ def save(file: Path, facts: PhotoFacts) -> None:
         version=_bytes(_version()),
         paths=_bytes("\0".join(facts.paths).encode()),
         bad=_bytes(json.dumps(bad).encode()),
-        stamps=facts.stamps,
-        digests=facts.digests,
-        shapes=facts.shapes,
-        notes=facts.notes,
+        **{name: getattr(facts, name) for name in COLUMNS},
     )
     write_bytes(file, out.getvalue())
 
 
 def _is_whole(facts: PhotoFacts) -> bool:
     count = len(facts.paths)
-    wanted: dict[str, tuple[tuple[int, ...], str]] = {
-        "stamps": ((count, 4), "i8"),
-        "digests": ((count, 32), "u1"),
-        "shapes": ((count, 2), "i4"),
-        "notes": ((count,), "u2"),
-    }
+    empty = PhotoFacts.unknown([])
     columns_fit = all(
-        getattr(facts, name).shape == shape and getattr(facts, name).dtype == np.dtype(kind)
-        for name, (shape, kind) in wanted.items()
+        getattr(facts, name).shape == (count, *getattr(empty, name).shape[1:])
+        and getattr(facts, name).dtype == getattr(empty, name).dtype
+        for name in COLUMNS
     )
     return columns_fit and all(0 <= row < count for row in facts.bad)
 
 
 def _version() -> bytes:
     parts = [f"{name} {version_of(name)}" for name in ("pillow", "opencv-python-headless", "pillow-heif")]
-    return f"{CACHE_VERSION} {DECODER_VERSION} {' '.join(parts)}".encode()
+    return f"{CACHE_VERSION} {DECODER_VERSION} {LOOKS_VERSION} {' '.join(parts)}".encode()
 
 
 def _bytes(data: bytes) -> npt.NDArray[np.uint8]:

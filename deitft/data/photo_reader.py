@@ -20,8 +20,10 @@ import numpy.typing as npt
 from deitft.data.bad_photo import max_pixels
 from deitft.data.catalog import BadPhoto
 from deitft.data.colour import PhotoNote
-from deitft.data.decode import BadPhotoError, Examined, examine
+from deitft.data.decode import BadPhotoError, Examined, decode, examine, photo_size
 from deitft.data.formats import FORMAT_OF_EXTENSION
+from deitft.data.looks import LOOK_BYTES, PIXEL_BYTES
+from deitft.data.near_pixels import SIDE, Plane, likeness, plane_of
 from deitft.data.photo_cache import UNKNOWN
 from deitft.data.places import Places
 from deitft.data.reading_limits import Reader, Watch, bound_memory
@@ -35,6 +37,10 @@ class Answer:
     digests: npt.NDArray[np.uint8]
     shapes: npt.NDArray[np.int32]
     notes: npt.NDArray[np.uint16]
+    pixels: npt.NDArray[np.uint8]
+    looks: npt.NDArray[np.uint8]
+    contrast: npt.NDArray[np.float32]
+    sharpness: npt.NDArray[np.float32]
     bad: dict[int, BadPhoto] = field(default_factory=dict)
 
 
@@ -83,6 +89,10 @@ def read_photos(paths: list[str], rows: list[int]) -> Answer:
         digests=np.zeros((count, 32), np.uint8),
         shapes=np.zeros((count, 2), np.int32),
         notes=np.zeros(count, np.uint16),
+        pixels=np.zeros((count, PIXEL_BYTES), np.uint8),
+        looks=np.zeros((count, LOOK_BYTES), np.uint8),
+        contrast=np.zeros(count, np.float32),
+        sharpness=np.zeros(count, np.float32),
     )
     for row, path in enumerate(paths):
         try:
@@ -93,6 +103,10 @@ def read_photos(paths: list[str], rows: list[int]) -> Answer:
                 damage = _damage_note(data, found)
             notes = found.notes | _extension_note(path, found.format) | damage
             answer.shapes[row], answer.notes[row] = (found.width, found.height), notes
+            if found.looks is not None:
+                answer.pixels[row] = np.frombuffer(found.looks.pixels, np.uint8)
+                answer.looks[row] = found.looks.look
+                answer.contrast[row], answer.sharpness[row] = found.looks.contrast, found.looks.sharpness
         except BadPhotoError as error:
             answer.bad[row] = BadPhoto(error.id, error.reason)
         except OSError as error:
@@ -100,6 +114,39 @@ def read_photos(paths: list[str], rows: list[int]) -> Answer:
         except MemoryError:
             answer.bad[row] = BadPhoto("D4", "needs more memory than a photo should")
     return answer
+
+
+def compare_photos(jobs: list[tuple[str, str, int, int, int]]) -> list[float]:
+    """How well pairs of photos are one picture: ``near_pixels.likeness`` of (path, path, row, row, view).
+
+    0 where one of them cannot be read any more: it is found out when it is needed.
+    """
+    found = []
+    for first, second, row, other, view in jobs:
+        try:
+            found.append(likeness(_plane(first, row), _plane(second, other), view))
+        except (BadPhotoError, OSError, MemoryError):
+            found.append(0.0)
+    return found
+
+
+def _plane(path: str, row: int) -> Plane:
+    assert _reader is not None  # set by ``start``
+    plane = _planes.get(path)
+    if plane is None:
+        _, data = _places.read(path)
+        width, height = photo_size(data)
+        with _reader.reading(row), _reader.alone(width * height):
+            plane = plane_of(decode(data, at_least=SIDE))
+        if len(_planes) >= KEPT_PLANES:
+            _planes.pop(next(iter(_planes)))
+        _planes[path] = plane
+    return plane
+
+
+_planes: dict[str, Plane] = {}
+"""Photos this process has compared last."""
+KEPT_PLANES = 500
 
 
 def _extension_note(path: str, kind: str) -> PhotoNote:
