@@ -37,8 +37,11 @@ TITLES = {
     "D21": "Names that cannot be told apart",
     "S3": "Archives",
     "S4": "Links that lead outside",
+    "ALIKE": "Classes that look alike",
     "COPIES": "Copies",
     "IMBALANCE": "Large and small classes",
+    "SUSPECTS": "Labels in doubt",
+    "UNSEEN_LABELS": "Labels nobody looked at",
 }
 """What a finding is about, by id, as a heading. One without an entry is headed by its id."""
 
