@@ -58,7 +58,7 @@ def _write_figures(session: Session, judged: Judged) -> None:
             "version": 1,
             "claim_split": judged.claim_split,
             "temperature": judged.temperature,
-            "val": judged.val.record(),
+            "val": judged.val.record() if judged.val else None,
             "test": judged.test.record(),
             "probe": probe_record(session),
         },
@@ -131,7 +131,7 @@ def _result(ending: Ending, judged: Judged) -> dict[str, object]:
         "ended": ending.outcome.reason,
         "best_step": best.step if best else None,
         "best_which": best.which if best else None,
-        "val_top1": judged.val.top1,
+        "val_top1": judged.val.top1 if judged.val else None,
         "temperature": judged.temperature,
         "rows": metric_rows(judged.test),
     }

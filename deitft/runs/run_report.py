@@ -38,7 +38,7 @@ from deitft.reporting.report_data import (
 )
 from deitft.reporting.selection import select_photos
 from deitft.runs.check_album import REPORT, Album, parts_of
-from deitft.runs.judge import Ending, Judged, probe_record
+from deitft.runs.judge import Ending, Judged, claimed_photos, probe_record
 from deitft.runs.session import Session
 from deitft.runs.words import HEAD_NAMES
 
@@ -240,7 +240,7 @@ class _Album:
 
 
 def _joined(val: Predictions, test: Predictions, claim: str) -> Predictions:
-    if claim == "val":
+    if claim != "test":
         return test
     distill = None
     if val.distill_logits is not None and test.distill_logits is not None:
@@ -291,7 +291,7 @@ def _views(session: Session) -> list[ViewSample]:
 
 def _attention(session: Session, judged: Judged) -> list[AttentionSample]:
     plan = session.plan
-    photos = session.prepared.photos(TEST if judged.claim_split == "test" else VAL)
+    _, photos = claimed_photos(session)
     transform = EvalTransform(plan.preprocessing)
     probabilities = judged.test_predictions.probabilities(judged.temperature)
     samples = []
@@ -350,6 +350,11 @@ def _weights(session: Session) -> WeightsReport | None:
 def _banners(judged: Judged) -> list[str]:
     if judged.claim_split == "test":
         return []
+    if judged.claim_split == "train":
+        return [
+            "No photo was held out, the classes are too small: these figures are of the photos that the model has "
+            "learned from, and say nothing of new ones."
+        ]
     return ["There are no test photos: these figures are of val, which chose the model, and flatter it."]
 
 

@@ -290,6 +290,11 @@ class _Run:
     def validate(self, stop: StopFlag) -> None:
         """Score the weights and their average on val; keep the better one if it beats the best so far."""
         state, plan = self.state, self.plan
+        if not plan.photos["val"]:  # there is nobody to choose: the last weights are kept
+            state.validated_step = state.step
+            self._tell_validation({}, "")
+            state.since_validation.clear()
+            return
         verdicts = self._verdicts(stop)
         if verdicts is None:
             return  # stopped in the middle: owed when the run goes on
@@ -354,7 +359,8 @@ class _Run:
         shown = "  ".join(f"{which} {scores[plan.select_by]:.4g}" for which, scores in verdicts.items())
         word = "  best so far" if best else ""
         learnt = f"epoch {epoch:.4g}  loss {train['loss']:.4g}" if state.step else "before the first step"
-        self._task.line(f"{learnt}  val {plan.select_by}  {shown}{word}")
+        judged = f"val {plan.select_by}  {shown}{word}" if verdicts else "no val photos"
+        self._task.line(f"{learnt}  {judged}")
 
     def reason_to_end(self, stop: StopFlag) -> Reason | None:
         """Why the run ends here, or None. A time limit that finds nothing chosen yet has this step's weights."""
