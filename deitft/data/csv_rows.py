@@ -34,7 +34,8 @@ def read_csv_rows(path: Path, *, id: str = "D19") -> Iterator[tuple[int, list[st
             if start[:2] in _MARKS:
                 raise _refused(path, f"{name} is not UTF-8 ({_MARKS[start[:2]]})", "save it as UTF-8", id)
             file.seek(0)
-            yield from _rows(io.TextIOWrapper(file, "utf-8-sig", newline=""), path, id)
+            with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+                yield from _rows(text, path, id)
     except UnicodeDecodeError:
         raise _refused(path, f"{name} is not UTF-8 ({_wrong_byte(path)})", "save it as UTF-8", id) from None
     except OSError as error:

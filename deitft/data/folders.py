@@ -148,6 +148,7 @@ def is_split_layout(splits: dict[str, int], others: list[str], asked: str, *, ne
 def _list(walker: Walker, folders: list[ClassFolder], task: Task) -> npt.NDArray[np.int64]:
     """Walk every class folder; which folder each photo belongs to."""
     owners: list[npt.NDArray[np.int64]] = []
+    walker.reserve([folder.path for folder in folders])
     for index, folder in enumerate(folders):
         owners.append(np.full(walker.walk(folder.path), index, np.int64))
         task.advance(len(owners[-1]))

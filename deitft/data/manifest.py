@@ -234,6 +234,8 @@ class _Files:
                 inside = root.rstrip("/") + "/"
                 if path.startswith(inside):
                     return prefix, root, path[len(inside) :]
+            elif len(self.table.roots) == 1:
+                return self._climbing(path, outside, prefix, root)
             elif path.startswith(prefix):
                 return self._climbing(path[len(prefix) :], outside, prefix, root)
         if path.startswith("/") or path == ".." or path.startswith("../"):

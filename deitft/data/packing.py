@@ -1,4 +1,4 @@
-"""Catalog -> tar shards in the WebDataset convention, with ``classes.txt`` and ``index.csv``. Photos keep every byte.
+"""Catalog -> tar shards in the WebDataset convention and two lists beside them. No byte of a photo changes.
 
 Photos are spread over the shards by a hash of their paths, so that a reader who takes them one after the other
 meets the classes mixed; the same photos give the same shards, byte for byte. Splits that the user gave are in the

@@ -51,6 +51,7 @@ class Walker:
     _real_root: str = ""
     _links: list[str] = field(default_factory=list)
     _seen: set[tuple[int, int]] = field(default_factory=set)
+    _later: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._real_root = os.path.realpath(self.root)
@@ -88,6 +89,10 @@ class Walker:
                 is_photo = _has_photo_extension(entry.name)
                 self.ignored.append((path, photo_kind if is_photo else file_kind(entry.name)))
 
+    def reserve(self, folders: Sequence[str]) -> None:
+        """Folders that will be walked: met earlier inside another one (mounted there), they are passed over."""
+        self._later |= {self._identity(folder) for folder in folders if self._is_real(folder)}
+
     def walk(self, below: str) -> int:
         """Add every photo below a folder, at any depth; how many these are. A linked folder waits.
 
@@ -96,9 +101,10 @@ class Walker:
             StorageError: a folder cannot be read (id D1).
         """
         before = len(self.photos.paths)
-        if os.path.realpath(self._path(below)) != _join(self._real_root, below).rstrip("/"):
+        if not self._is_real(below):
             self._links.append(below)
             return 0
+        self._later.discard(self._identity(below))
         waiting = [below]
         while waiting:
             waiting += self._read_folder(waiting.pop())
@@ -117,7 +123,7 @@ class Walker:
     def _read_folder(self, folder: str) -> list[str]:
         """Add a folder's photos; the folders in it are returned."""
         identity = self._identity(folder)
-        if identity in self._seen:
+        if identity in self._seen or identity in self._later:
             self.met_twice.append(folder)
             return []
         self._seen.add(identity)
@@ -133,6 +139,10 @@ class Walker:
             else:
                 inside.append(path)
         return inside
+
+    def _is_real(self, folder: str) -> bool:
+        """Whether no link leads there from the root."""
+        return os.path.realpath(self._path(folder)) == _join(self._real_root, folder).rstrip("/")
 
     def _identity(self, folder: str) -> tuple[int, int]:
         status = os.stat(self._path(folder))  # noqa: PTH116 - strings: there may be a million paths

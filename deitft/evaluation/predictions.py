@@ -58,13 +58,6 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def select(self, rows: Ints) -> Predictions:
-        """The rows ``rows``, in their order."""
-        distill = None if self.distill_logits is None else self.distill_logits[rows]
-        paths = tuple(self.paths[row] for row in rows.tolist())
-        logits = self.class_logits[rows]
-        return Predictions(paths=paths, labels=self.labels[rows], class_logits=logits, distill_logits=distill)
-
     @property
     def num_classes(self) -> int:
         """C."""

@@ -85,10 +85,11 @@ def evaluate_run(
         )
     for notice in findings.notices():
         progress.warn(notice)
-    metrics = judge(found, model.classes, temperature=model.bundle.temperature, split=name)
+    contents = [bytes(chosen.digests[row]) for row in order]
+    metrics = judge(found, model.classes, temperature=model.bundle.temperature, split=name, contents=contents)
     for notice in metrics.notices:
         progress.warn(notice)
-    found = found.select(np.argsort(order))
+    found = found.rows(np.argsort(order))
     result = Evaluation(run=run, data=data, split=name, metrics=metrics, predictions=found, out=out)
     if out is not None:
         write_json(out / METRICS, result.record())
