@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deitft.data.audit_classes import IMBALANCE, class_findings
-from deitft.data.audit_quality import noted_photos
-from deitft.data.audit_same import conflicts, copies, leaks
+from deitft.data.audit_quality import noted_photos, photo_quality
+from deitft.data.audit_same import conflicts, copies, leaks, near_duplicates, same_pair
 from deitft.data.bad_photo import ways_out
 from deitft.data.catalog import NONE, TRAIN, BadPhoto, Catalog, counted, shown
 from deitft.data.decode import MIN_SIDE
@@ -41,7 +41,7 @@ def audit(
     never a whole class. ``allow_leak``: the same photo on two given sides is a warning. ``allow_conflicts``:
     photos with two labels are kept.
     """
-    contents = catalog.contents
+    contents = catalog.pictures
     bad: dict[int, BadPhoto] = dict(catalog.bad)
     two_labels = conflicts(catalog, contents, bad)
     if not allow_conflicts:
@@ -57,7 +57,9 @@ def audit(
         kept = _finding_of("D13", catalog, sorted(two_labels), two_labels, "warning", "kept as they are")
         found.append(_with_pairs(kept, catalog, contents))
     found += noted_photos(catalog, good)
+    found += photo_quality(catalog, good)
     found += class_findings(catalog, good)
+    found += near_duplicates(catalog, good)
     found += copies(catalog, np.where(good, contents, -1))
     errors = any(finding.severity == "error" for finding in found)
     rows = [] if errors else sorted(bad)
@@ -95,14 +97,13 @@ def _with_pairs(finding: Finding, catalog: Catalog, contents: npt.NDArray[np.int
     for row, path in enumerate(catalog.paths):
         if path in named:
             groups.setdefault(int(contents[row]), []).append(row)
-    pairs: dict[tuple[int, int], tuple[str, str, str, int]] = {}
+    pairs = {}
     for group in groups.values():
         for row in group:
             other = next((one for one in group if catalog.labels[one] != catalog.labels[row]), row)
             one, two = sorted((row, other))
-            kind = "the same file" if catalog.digests[one] == catalog.digests[two] else "the same pixels"
             if one != two:
-                pairs[one, two] = (catalog.paths[one], catalog.paths[two], kind, 0)
+                pairs[one, two] = same_pair(catalog, one, two)
     return replace(finding, details={**finding.details, "pairs": list(pairs.values())})
 
 
@@ -117,7 +118,7 @@ def _text_of(id: str, catalog: Catalog, rows: Sequence[int], reasons: Mapping[in
         return f"{photos} {verb} smaller than {MIN_SIDE} x {MIN_SIDE} pixels, first: {first} {size}"
     if id == "D13":
         other = reason.removeprefix("the same picture as ")
-        contents = len({catalog.digests[row] for row in rows})
+        contents = len(set(catalog.pictures[rows].tolist()))
         verb = "carries" if contents == 1 else "carry"
         return f"{counted(contents, 'photo')} {verb} two labels, first: {first} and {other} are the same picture"
     if id == "D18":

@@ -104,6 +104,7 @@ _ONE = {
     "have": "has",
     "are": "is",
     "lack": "lacks",
+    "look": "looks",
     "their": "its",
     "are animations": "is an animation",
     "are copies of others": "is a copy of another",

@@ -72,7 +72,7 @@ def _nothing_held_out(data: ReportData) -> NextStep | None:
     if data.claim_split != "train":
         return None
     return NextStep(
-        "Add photos: from 4 in a class one can be kept apart to judge by, from 10 on val and test are sure of some.",
+        "Add photos: from 4 in a class one can be kept apart to judge by, from 10 on val and test have some.",
         "data",
         "See the data",
     )

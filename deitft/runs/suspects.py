@@ -79,7 +79,7 @@ def features_of(
 def look_at_labels(
     catalog: Catalog, frozen: Frozen, *, machine: Machine, progress: Progress, stop: StopFlag, seed: int = 0
 ) -> list[Finding]:
-    """Findings SUSPECTS and ALIKE of a catalog without bad photos; nothing where there is too little to compare."""
+    """Findings SUSPECTS and ALIKE of a catalog without bad photos; none where there is too little to compare."""
     rows = np.flatnonzero(catalog.labels >= 0).astype(np.int64)
     if len(np.unique(catalog.labels[rows])) < 2:
         return []

@@ -95,9 +95,12 @@ def test_nothing_can_be_held_out(tmp_path):
 
 
 def test_nothing_held_out_and_the_probe_judges_each_photo_by_the_others(tmp_path, shared):
-    root = photos(tmp_path / "p", {"black": 2, "white": 2})
+    root = photos(tmp_path / "p", {"black": 8, "white": 8})
+    pinned = tmp_path / "all-train.csv"
+    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
+    pinned.write_text("path,split\n" + "".join(f"{path},train\n" for path in paths))
     weights = {"weights_dir": shared / "weights", "pretrained": True, "model": "mobilenetv2"}
-    _, metrics, page = finished(root, tmp_path, "train.batch=2", **weights)
+    _, metrics, page = finished(root, tmp_path, splits=pinned, **weights)
     assert metrics["probe"]["top1"] == 1.0  # black and white are told apart
     assert "by a probe of the other photos" in metrics["probe"]["note"]
     assert "No photo was held out" in page

@@ -261,7 +261,8 @@ def test_long_photos_are_named():
     widths[[3, 4]] = (6001, 6000)
     catalog = catalog_of({"a": 10, "b": 10}, widths=widths)
     assert lines(audit(catalog)) == [
-        ("D10", "warning", "1 photo is longer than 20 : 1, its middle is used, first: a/3.jpg")
+        ("D10", "warning", "1 photo is longer than 20 : 1, its middle is used, first: a/3.jpg"),
+        ("ASPECT", "info", "1 photo is longer than 4 : 1, first: a/4.jpg — image.aspect=pad keeps all of them"),
     ]
 
 
