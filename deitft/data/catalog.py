@@ -136,12 +136,17 @@ class Catalog:
 
     @property
     def pictures(self) -> npt.NDArray[np.int64]:
-        """[N] a number per picture: equal for the same pixels or bytes, -1 where a photo was not read."""
+        """[N] a number per picture: equal for the same pixels or bytes, -1 where a photo was not read.
+
+        Photos of one single colour are told apart by their bytes: they are no picture.
+        """
         contents = self.contents
         if self.pixels is None or not len(self):
             return contents
         _, numbers = np.unique(np.ascontiguousarray(self.pixels).view("V16").ravel(), return_inverse=True)
         seen = self.pixels.any(axis=1)
+        if self.contrast is not None:
+            seen &= self.contrast > 0
         return np.where(seen, numbers.astype(np.int64) + contents.max() + 1, contents)
 
     def without(self, rows: npt.NDArray[np.int64] | Sequence[int]) -> Catalog:

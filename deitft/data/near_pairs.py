@@ -15,6 +15,8 @@ from deitft.data.catalog import Catalog, NearPairs
 from deitft.data.near import NEAR_VERSION, VIEWS, Candidates, candidates, has_look
 from deitft.data.near_pixels import SAME
 
+SMALLEST = 24
+"""Pixels a side below which nothing is fine structure."""
 MOST_COMPARED = 5_000
 """Pairs that may be compared by pixels whatever the number of photos; beyond it a quarter of that number."""
 
@@ -111,6 +113,7 @@ def _searched(catalog: Catalog) -> npt.NDArray[np.int64]:
     if catalog.looks is None or catalog.pixels is None or not len(catalog):
         return np.zeros(0, np.int64)
     usable = catalog.pixels.any(axis=1) & has_look(catalog.looks)
+    usable &= np.minimum(catalog.widths, catalog.heights) >= SMALLEST
     usable[list(catalog.bad)] = False
     rows = np.flatnonzero(usable)
     _, first = np.unique(catalog.pictures[rows], return_index=True)

@@ -32,6 +32,7 @@ import numpy.typing as npt
 from deitft.core.files import write_text
 from deitft.core.keys import key
 from deitft.core.records import csv_text, unguard_cell
+from deitft.data.audit_same import near_leaks
 from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, TRAIN, VAL, Catalog, counted, normal, shown
 from deitft.errors import DataError, MissingInputError, Notice
 
@@ -112,24 +113,34 @@ def _units(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], list[Notice]]:
     """(unit of each row [N], hash of each unit in [0, 1) [U], notices of groups that merged)."""
     salt = key("split", seed).to_bytes(8, "little")
-    contents = catalog.contents
+    contents = catalog.pictures
     # A photo that could not be read has no content: it stands for itself, by its path.
     alone = np.flatnonzero(contents < 0)
     contents[alone] = contents.max(initial=-1) + 1 + np.arange(len(alone))
-    _, first, contents = np.unique(contents, return_index=True, return_inverse=True)
-    values = np.zeros(len(first), np.uint64)
-    for number, row in enumerate(first.tolist()):
-        data = catalog.digests[row] or b"path\0" + normal(catalog.paths[row]).encode()
-        values[number] = int.from_bytes(blake2b(data, digest_size=8, key=salt).digest(), "little")
-    if groups is None or not any(groups):
+    numbers, contents = np.unique(contents, return_inverse=True)
+    own = np.zeros(len(catalog), np.uint64)
+    for row, (digest, path) in enumerate(zip(catalog.digests, catalog.paths, strict=True)):
+        data = digest or b"path\0" + normal(path).encode()
+        own[row] = int.from_bytes(blake2b(data, digest_size=8, key=salt).digest(), "little")
+    values = np.full(len(numbers), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(values, contents, own)
+    pairs = np.stack((contents[catalog.pairs.first], contents[catalog.pairs.second]))
+    if (groups is None or not any(groups)) and not pairs.size:
         return contents, _uniform(values), []
-    return _merged(contents, values, groups, salt)
+    return _merged(contents, values, groups or [""] * len(catalog), pairs, salt)
 
 
 def _merged(
-    contents: npt.NDArray[np.int64], values: npt.NDArray[np.uint64], groups: Sequence[str], salt: bytes
+    contents: npt.NDArray[np.int64],
+    values: npt.NDArray[np.uint64],
+    groups: Sequence[str],
+    pairs: npt.NDArray[np.int64],
+    salt: bytes,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], list[Notice]]:
-    """Units of declared groups: what is connected by content or group is one, and goes by its group's hash."""
+    """Units of near-duplicates [2, M] and declared groups: what is connected is one.
+
+    It goes by its group's hash, without a group by the least of its photos'.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -137,14 +148,15 @@ def _merged(
     number_of = {name: len(values) + index for index, name in enumerate(names)}
     rows = [row for row, name in enumerate(groups) if name]
     nodes = len(values) + len(names)
-    ends = (contents[rows], np.array([number_of[groups[row]] for row in rows]))
-    graph = coo_array((np.ones(len(rows), np.int8), ends), shape=(nodes, nodes))
+    named = np.stack((contents[rows], np.array([number_of[groups[row]] for row in rows], np.int64)))
+    ends = np.concatenate((named, pairs), axis=1)
+    graph = coo_array((np.ones(ends.shape[1], np.int8), tuple(ends)), shape=(nodes, nodes))
     count, unit_of = connected_components(graph, directed=False)
     own = [blake2b(b"group\0" + name.encode(), digest_size=8, key=salt).digest() for name in names]
     merged = np.full(count, np.iinfo(np.uint64).max, np.uint64)
     inside = np.bincount(unit_of[len(values) :], minlength=count)
     single = np.flatnonzero(inside[unit_of[: len(values)]] == 0)
-    merged[unit_of[single]] = values[single]
+    np.minimum.at(merged, unit_of[single], values[single])
     group_values = np.array([int.from_bytes(value, "little") for value in own], np.uint64)
     np.minimum.at(merged, unit_of[len(values) :], group_values)
     units = unit_of[contents].astype(np.int64)
@@ -298,6 +310,7 @@ def read_splits(path: Path, catalog: Catalog, *, allow_leak: bool = False) -> Sp
         verb = "is" if len(left) == 1 else "are"
         text = f"{counted(len(left), 'photo')} {verb} not in {path.name} and left out, first: {shown(left[0])}"
         notices.append(Notice(id="D19", severity="warning", text=text, files=tuple(left)))
+    notices += [finding.notice() for finding in near_leaks(catalog, split)]
     return Splits(split, tuple(notices), f"as {shown(path.name)} says")
 
 
@@ -378,7 +391,7 @@ def _check_pinned(path: Path, catalog: Catalog, split: npt.NDArray[np.int8], all
             raise DataError(text, "give every class some", id="D19", files=(str(path),))
     if allow_leak:
         return
-    contents = np.where(split >= 0, catalog.contents, -1)
+    contents = np.where(split >= 0, catalog.pictures, -1)
     for late, early in ((TEST, TRAIN), (VAL, TRAIN), (TEST, VAL)):
         both = np.intersect1d(contents[split == late], contents[split == early])
         if (both >= 0).any():
