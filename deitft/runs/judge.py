@@ -21,6 +21,7 @@ from deitft.evaluation.scores import top_k_score
 from deitft.evaluation.statistics import wilson_interval
 from deitft.recipe.plan_types import Plan
 from deitft.runs.session import Session
+from deitft.runs.suspects import add_to_run
 from deitft.training.loop import Outcome
 from deitft.training.state import TrainState
 
@@ -79,6 +80,7 @@ def probe_start(session: Session) -> dict[str, Any]:
                 task=task,
                 stop=session.stop,
             )
+    add_to_run(session, sets, np.concatenate([columns[0] for columns, _ in seen.values() if columns]))
     (train_features, train_labels), (val_features, val_labels) = seen["train"], seen["val"]
     with session.request.progress.task("solving the frozen probe", len(train_features)) as task:
         probes = []

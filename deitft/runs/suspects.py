@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from deitft.compute.device import Machine
+from deitft.core.keys import permutation
 from deitft.core.progress import Progress, StopFlag
 from deitft.data.audit_labels import LabelLook, label_findings
 from deitft.data.catalog import Catalog
@@ -22,8 +24,12 @@ from deitft.models.sources import find
 from deitft.models.weights import load, preprocessing_of
 from deitft.models.zoo import resolve
 from deitft.recipe.preprocessing import Preprocessing
+from deitft.runs.prepare import write_preparation
+from deitft.runs.session import Session
 
 BATCH = 64
+MOST_LOOKED_AT = 20_000
+"""Photos of a run whose labels are looked at; of more, so many are drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +98,26 @@ def findings_of(catalog: Catalog, rows: Ints, features: Floats, *, seed: int, mo
     labels = catalog.labels[rows].astype(np.int64)
     # photos of one content, or of one article, know each other's label
     probabilities = out_of_fold(
-        features, labels, num_classes=len(catalog.classes), groups=catalog.contents[rows], seed=seed
+        features, labels, num_classes=len(catalog.classes), groups=catalog.pictures[rows], seed=seed
     )
     return label_findings(catalog, LabelLook(rows=rows, probabilities=probabilities, model=model))
+
+
+def add_to_run(session: Session, looked_at: Mapping[str, PhotoSet], features: Floats) -> None:
+    """The same of a run: said, and kept in ``run.json`` and ``check.json``.
+
+    ``features`` [n, D] are what its frozen probe has seen of these photos, one set after the other.
+    """
+    catalog, plan, record = session.prepared.catalog, session.plan, session.record
+    row_of = {path: row for row, path in enumerate(catalog.paths)}
+    rows = np.array([row_of[path] for photos in looked_at.values() for path in photos.paths], np.int64)
+    drawn = np.sort(permutation(len(rows), "suspects", plan.seed)[:MOST_LOOKED_AT])
+    model = plan.short_name or plan.model
+    found = findings_of(catalog, rows[drawn], features[drawn], seed=plan.seed, model=model)
+    for finding in found:
+        session.request.progress.warn(finding.notice())
+    ids = ("SUSPECTS", "ALIKE")
+    record.findings = [*(old for old in record.findings if old["id"] not in ids), *(one.record() for one in found)]
+    record.write(session.folder.path)
+    prepared = session.prepared
+    write_preparation(replace(prepared, findings=prepared.findings.plus(found)), session.folder.path)
