@@ -70,7 +70,7 @@ class Search:
             for at in range(0, len(self._rows), 1 << 16):
                 rows = self._rows[at : at + (1 << 16)]
                 for column in (rows, looks[rows], pixels[rows]):
-                    state.update(np.ascontiguousarray(column))
+                    state.update(column.tobytes())
         return state.digest()
 
     def _load(self) -> NearPairs | None:

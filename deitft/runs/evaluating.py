@@ -13,7 +13,8 @@ import numpy.typing as npt
 from deitft.core.files import read_json, write_json
 from deitft.core.progress import Progress, StopFlag, catch_stop_signals
 from deitft.data.audit import audit
-from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, Catalog
+from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, TRAIN, VAL, Catalog
+from deitft.data.leaks import leaks_from
 from deitft.data.photos import photo_set
 from deitft.data.source import Source
 from deitft.errors import DeitftError, MissingInputError, OutputError
@@ -22,6 +23,7 @@ from deitft.evaluation.metrics import evaluate as judge
 from deitft.evaluation.predictions import Predictions
 from deitft.runs.classifier import load
 from deitft.runs.folder import check_writable
+from deitft.runs.leak_figures import leak_figures, leak_rows
 from deitft.runs.prepare import read_catalog
 from deitft.runs.words import metric_rows
 
@@ -38,14 +40,21 @@ class Evaluation:
     metrics: Metrics
     predictions: Predictions
     out: Path | None
+    leaks: dict[str, Any] | None = None  # ``leak_figures``, where the folders give train as well
 
     def record(self) -> dict[str, Any]:
         """Plain data for ``--json`` and ``metrics.json``."""
-        return {"run": str(self.run), "data": str(self.data), "split": self.split, **self.metrics.record()}
+        return {
+            "run": str(self.run),
+            "data": str(self.data),
+            "split": self.split,
+            **self.metrics.record(),
+            "leaks": self.leaks,
+        }
 
     def summary(self) -> list[tuple[str, str]]:
         """(name, figure) rows for people."""
-        return [("Photos", f"{self.metrics.n} ({self.split})"), *metric_rows(self.metrics)]
+        return [("Photos", f"{self.metrics.n} ({self.split})"), *metric_rows(self.metrics), *leak_rows(self.leaks)]
 
 
 def evaluate_run(
@@ -78,7 +87,8 @@ def evaluate_run(
         )
         findings = audit(catalog, strict=strict, skip_bad=skip_bad, allow_leak=True)
         findings.raise_errors()
-        chosen, name = choose_split(catalog.without(findings.quarantined), split)
+        kept = catalog.without(findings.quarantined)
+        chosen, name = choose_split(kept, split)
         order = by_content(chosen)
         found = model.predictions(
             photo_set(chosen, order), batch=batch, title=f"evaluating on {name}", progress=progress, stop=stop
@@ -90,11 +100,26 @@ def evaluate_run(
     for notice in metrics.notices:
         progress.warn(notice)
     found = found.rows(np.argsort(order))
-    result = Evaluation(run=run, data=data, split=name, metrics=metrics, predictions=found, out=out)
+    seen = {"test": (TRAIN, VAL), "val": (TRAIN,)}.get(name, ())
+    leaks = leaks_from(kept, kept.given, seen).select(_rows_of(found, kept)) if seen else None
+    result = Evaluation(
+        run=run,
+        data=data,
+        split=name,
+        metrics=metrics,
+        predictions=found,
+        out=out,
+        leaks=None if leaks is None else leak_figures(found, leaks),
+    )
     if out is not None:
         write_json(out / METRICS, result.record())
         found.save(out / PREDICTIONS, model.classes, temperature=model.bundle.temperature)
     return result
+
+
+def _rows_of(predictions: Predictions, catalog: Catalog) -> npt.NDArray[np.int64]:
+    row_of = {path: row for row, path in enumerate(catalog.paths)}
+    return np.array([row_of[path] for path in predictions.paths], np.int64)
 
 
 def by_content(catalog: Catalog) -> npt.NDArray[np.int64]:

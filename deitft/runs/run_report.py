@@ -39,6 +39,7 @@ from deitft.reporting.report_data import (
 from deitft.reporting.selection import select_photos
 from deitft.runs.check_album import REPORT, Album, parts_of
 from deitft.runs.judge import Ending, Judged, claimed_photos, probe_record
+from deitft.runs.leak_figures import leak_sentence, session_leaks
 from deitft.runs.session import Session
 from deitft.runs.words import HEAD_NAMES
 
@@ -76,7 +77,7 @@ def report_data(session: Session, ending: Ending, judged: Judged) -> ReportData:
         command=record.command,
         made=now(),
         claim_split=judged.claim_split,
-        banners=_banners(judged),
+        banners=_banners(session, judged),
         majority=Estimate(metrics.majority),
         majority_class=plan.classes.index(metrics.majority_class),
         probe=probe,
@@ -347,7 +348,12 @@ def _weights(session: Session) -> WeightsReport | None:
     return WeightsReport(facts=facts, **report)
 
 
-def _banners(judged: Judged) -> list[str]:
+def _banners(session: Session, judged: Judged) -> list[str]:
+    leaking = leak_sentence(session_leaks(session, judged), judged.claim_split)
+    return [*_claim_banners(judged), *([leaking] if leaking else [])]
+
+
+def _claim_banners(judged: Judged) -> list[str]:
     if judged.claim_split == "test":
         return []
     if judged.claim_split == "train":
