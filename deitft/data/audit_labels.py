@@ -3,8 +3,8 @@
 Confident learning (Northcutt et al. 2021, arXiv 1911.00068) says how many labels are wrong: a photo counts for the
 class whose probability reaches what that class's own photos have on average, and is in doubt where this is not its
 label. Which ones they are is said better by the lowest probability of the own label (measured with planted errors:
-benchmarks/label_noise.py), so that many of these are the suspects. Nothing is changed: of such suspects about half
-are right (Northcutt et al. 2021, arXiv 2103.14749), so a person has to look.
+benchmarks/label_noise.py), so that many of these are the suspects. Nothing is changed, a person has to look: half of the suspects in well-known test sets were
+right (Northcutt et al. 2021, arXiv 2103.14749), of those in a careful list most are.
 
 Legend: N photos, C classes. No torch here.
 """
@@ -112,7 +112,7 @@ def _suspects(catalog: Catalog, look: LabelLook, labels: Ints) -> list[Finding]:
             id="SUSPECTS",
             severity="warning",
             text=f"{counted(len(listed), 'photo')} {verb} wrong, likeliest first: {first}",
-            hint="look at them: about half of such suspects are right as they are",
+            hint="look at them: most suspects of a careful list are right as they are",
             paths=tuple(row[0] for row in listed),
             details={
                 "suspects": listed,
