@@ -38,8 +38,13 @@ TITLES = {
     "S3": "Archives",
     "S4": "Links that lead outside",
     "ALIKE": "Classes that look alike",
+    "ARTICLES": "File names with article numbers",
+    "ASPECT": "Long photos",
+    "BLANK": "One plain colour",
+    "BLUR": "Blurred photos",
     "COPIES": "Copies",
     "IMBALANCE": "Large and small classes",
+    "SIZE": "Odd sizes",
     "SUSPECTS": "Labels in doubt",
     "UNSEEN_LABELS": "Labels nobody looked at",
 }

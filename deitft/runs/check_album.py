@@ -99,7 +99,8 @@ def _part(finding: Notice, album: Album, limits: Limits) -> Part:
 
 
 def _pair(album: Album, one: str, other: str, kind: str, distance: object) -> FoundPair:
-    text = f"{distance:.3g}" if isinstance(distance, float) else str(distance or "")
+    same = str(kind).startswith("the same")  # then there is no distance to speak of
+    text = "" if same else f"{distance:.3g}" if isinstance(distance, float) else str(distance or "")
     return FoundPair(left=album.photo(one), right=album.photo(other), kind=str(kind), distance=text)
 
 
