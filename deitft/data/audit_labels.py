@@ -3,8 +3,9 @@
 Confident learning (Northcutt et al. 2021, arXiv 1911.00068) says how many labels are wrong: a photo counts for the
 class whose probability reaches what that class's own photos have on average, and is in doubt where this is not its
 label. Which ones they are is said better by the lowest probability of the own label (measured with planted errors:
-benchmarks/label_noise.py), so that many of these are the suspects. Nothing is changed, a person has to look: half of the suspects in well-known test sets were
-right (Northcutt et al. 2021, arXiv 2103.14749), of those in a careful list most are.
+benchmarks/label_noise.py), so that many of these are the suspects. Nothing is changed, a person has to look: half
+of the suspects in well-known test sets were right (Northcutt et al. 2021, arXiv 2103.14749), in a careful list
+most are.
 
 Legend: N photos, C classes. No torch here.
 """
