@@ -23,9 +23,9 @@ from deitft.core.records import version_of
 from deitft.core.units import format_seconds
 from deitft.errors import Notice
 from deitft.reporting import plots, tables, thumbnails
-from deitft.reporting.check_data import PAIRS_FIRST, Part, numbered
+from deitft.reporting.check_data import PAIRS_FIRST, Part, Pixels, numbered
 from deitft.reporting.next_step import next_step, plural
-from deitft.reporting.report_data import Estimate, Pixels, ReportData
+from deitft.reporting.report_data import Estimate, ReportData
 from deitft.reporting.visible import shortened, visible
 
 TEMPLATES = Path(__file__).parent / "templates"

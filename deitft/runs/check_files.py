@@ -63,7 +63,12 @@ def detail_rows(findings: Sequence[Notice]) -> list[dict[str, object]]:
 
 
 def _rows_of(finding: Notice) -> Iterator[dict[str, object]]:
-    head = {"id": finding.id, "severity": finding.severity, "suggestion": finding.hint, "reason": finding.text}
+    head: dict[str, object] = {
+        "id": finding.id,
+        "severity": finding.severity,
+        "suggestion": finding.hint,
+        "reason": finding.text,
+    }
     details: Any = finding.details
     pairs, suspects = pairs_of(finding), details.get("suspects") or ()
     for path, other, kind, distance in pairs:

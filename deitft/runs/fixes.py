@@ -129,7 +129,8 @@ def read_fixes(path: Path) -> list[Fix]:
         if any(cell.strip() for cell in cells[len(header) :]):
             raise _wrong(path, f"row {number} has more cells than the first", "put a cell with a comma in quotes")
         row = dict(zip(header, cells, strict=False))
-        fix = Fix(*(row.get(name, "") for name in COLUMNS[:4]), row.get("decision", "").strip())
+        photo, label, suggestion, reason, decision = (row.get(name, "") for name in COLUMNS)
+        fix = Fix(photo, label, suggestion, reason, decision.strip())
         if fix.path in seen:
             raise _wrong(path, f"it names {shown(fix.path)} twice")
         seen.add(fix.path)

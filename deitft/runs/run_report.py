@@ -18,6 +18,7 @@ from deitft.errors import DeitftError, Notice
 from deitft.evaluation.metrics import Metrics
 from deitft.evaluation.predictions import Predictions
 from deitft.models.attention import token_attention
+from deitft.reporting.check_data import Pixels
 from deitft.reporting.html import write_report
 from deitft.reporting.report_data import (
     AttentionSample,
@@ -29,7 +30,6 @@ from deitft.reporting.report_data import (
     HeadRow,
     History,
     PhotoCase,
-    Pixels,
     Reliability,
     ReportData,
     SplitTable,
