@@ -120,6 +120,15 @@ SkipBad = Annotated[
         "--skip-bad", metavar="", help="leave bad photos out by name, however many", rich_help_panel=DATA
     ),
 ]
+MaxPixels = Annotated[
+    str | None,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        help="a photo must have fewer, as 200M; left out: 100M",
+        rich_help_panel=DATA,
+    ),
+]
 AllowLeak = Annotated[
     bool,
     typer.Option(

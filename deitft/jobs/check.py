@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deitft.core.progress import Progress, Silent
+from deitft.data.bad_photo import pixel_limit
 from deitft.runs import asked
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def check(
     splits: str | Path | None = None,
     strict: bool = False,
     skip_bad: bool = False,
+    max_pixels: str | int | None = None,
     allow_leak: bool = False,
     apply_labels: str | Path | None = None,
     model: str | None = None,
@@ -71,6 +73,7 @@ def check(
         splits=Path(splits) if splits else None,
         strict=strict,
         skip_bad=skip_bad,
+        max_pixels=asked.pixels(max_pixels),
         allow_leak=allow_leak,
         seed=asked.whole(seed, "seed", 0) or 0,
         out=None if out is None else asked.folder(out, "out"),
@@ -79,7 +82,8 @@ def check(
         workers=_workers(processes),
         looker=looker,
     )
-    return check_data(request, progress or Silent())
+    with pixel_limit(request.max_pixels):
+        return check_data(request, progress or Silent())
 
 
 def _workers(asked_for: int | None) -> int:

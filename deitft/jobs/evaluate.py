@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deitft.core.progress import Progress, Silent
+from deitft.data.bad_photo import pixel_limit
 from deitft.runs import asked
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def evaluate(
     out: str | Path | None = None,
     strict: bool = False,
     skip_bad: bool = False,
+    max_pixels: str | int | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a run (or bundle) on labelled photos.
@@ -43,17 +45,18 @@ def evaluate(
     """
     from deitft.runs.evaluating import evaluate_run
 
-    return evaluate_run(
-        asked.folder(run, "run"),
-        asked.source(data, root, nested),
-        split=None if split is None else asked.texts(split, "split", SPLITS)[0],
-        batch=asked.whole(batch, "batch", 1),
-        device=device,
-        threads=asked.whole(threads, "threads", 1),
-        workers=asked.whole(workers, "workers", 0),
-        precision=precision,
-        out=None if out is None else asked.folder(out, "out"),
-        strict=strict,
-        skip_bad=skip_bad,
-        progress=progress or Silent(),
-    )
+    with pixel_limit(asked.pixels(max_pixels)):
+        return evaluate_run(
+            asked.folder(run, "run"),
+            asked.source(data, root, nested),
+            split=None if split is None else asked.texts(split, "split", SPLITS)[0],
+            batch=asked.whole(batch, "batch", 1),
+            device=device,
+            threads=asked.whole(threads, "threads", 1),
+            workers=asked.whole(workers, "workers", 0),
+            precision=precision,
+            out=None if out is None else asked.folder(out, "out"),
+            strict=strict,
+            skip_bad=skip_bad,
+            progress=progress or Silent(),
+        )

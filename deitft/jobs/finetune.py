@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deitft.core.progress import Progress, Silent
 from deitft.core.units import parse_seconds
+from deitft.data.bad_photo import pixel_limit
 from deitft.errors import UsageError
 from deitft.runs import asked
 from deitft.runs.request import DASHBOARDS, RunResult, TrainRequest
@@ -36,6 +37,7 @@ def finetune(
     time_limit: str | None = None,
     strict: bool = False,
     skip_bad: bool = False,
+    max_pixels: str | int | None = None,
     allow_leak: bool = False,
     resume: bool = False,
     allow_changed: Sequence[str] = (),
@@ -85,6 +87,7 @@ def finetune(
         time_limit=duration(time_limit),
         strict=strict,
         skip_bad=skip_bad,
+        max_pixels=asked.pixels(max_pixels),
         allow_leak=allow_leak,
         resume=resume,
         allow_changed=asked.texts(allow_changed, "allow_changed"),
@@ -94,7 +97,8 @@ def finetune(
         started=started,
         progress=progress or Silent(),
     )
-    return resume_newest(request) if resume else train(request)
+    with pixel_limit(request.max_pixels):
+        return resume_newest(request) if resume else train(request)
 
 
 def duration(text: str | None) -> float | None:

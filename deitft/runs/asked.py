@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from deitft.data.bad_photo import pixel_count
 from deitft.data.source import Source
 from deitft.errors import MissingInputError, UsageError
 
@@ -44,6 +45,19 @@ def source(
             kind = "file" if path.suffix else "folder"
             raise MissingInputError(f"no such {kind}: {path}", "check the path", id="D1", files=[str(path)])
     return Source(tuple(named), tuple(roots), nested, text(group_by, "group_by"))
+
+
+def pixels(value: str | int | None) -> int | None:
+    """How many pixels a photo must claim fewer of, as "200M" or a number; or nothing.
+
+    Raises:
+        UsageError: something else (id USAGE), or no such count (id PIXELS).
+    """
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return None if value is None else pixel_count(str(value))
+    if not isinstance(value, str):
+        raise UsageError(f"max_pixels: got {value!r}, want a number of pixels", 'write "200M"', id="USAGE")
+    return pixel_count(value)
 
 
 def texts(value: str | Iterable[str], keyword: str, known: Iterable[str] | None = None) -> tuple[str, ...]:

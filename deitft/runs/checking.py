@@ -44,6 +44,7 @@ class CheckRequest:
     splits: Path | None
     strict: bool
     skip_bad: bool
+    max_pixels: int | None
     allow_leak: bool
     seed: int
     out: Path | None
@@ -57,6 +58,8 @@ class CheckRequest:
         flags = [
             f"--{name.replace('_', '-')}" for name in ("strict", "skip_bad", "allow_leak") if getattr(self, name)
         ]
+        if self.max_pixels is not None:
+            flags += ["--max-pixels", str(self.max_pixels)]
         if self.splits is not None:
             flags += ["--splits", str(self.splits)]
         return (*flags, *(["--seed", str(self.seed)] if self.seed else []))

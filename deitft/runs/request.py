@@ -35,6 +35,7 @@ class TrainRequest:
     time_limit: float | None = None  # seconds, of the whole command
     strict: bool = False
     skip_bad: bool = False
+    max_pixels: int | None = None
     allow_leak: bool = False
     resume: bool = False
     allow_changed: tuple[str, ...] = ()
@@ -65,7 +66,7 @@ class TrainRequest:
 DASHBOARDS = ("tensorboard", "wandb", "mlflow")
 """What ``log_to`` may name."""
 
-KEPT_OPTIONS = ("strict", "skip_bad", "allow_leak", "probe")
+KEPT_OPTIONS = ("strict", "skip_bad", "max_pixels", "allow_leak", "probe")
 """What a run was allowed and asked beside its plan; ``run.json`` keeps it, so that it is resumed as it began."""
 
 

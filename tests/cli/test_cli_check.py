@@ -101,6 +101,14 @@ def test_the_files_of_other_photos_are_not_overwritten(call, shop: Path, tmp_pat
     assert call("check", "deep/shop", "--out", "check-deep").code == 0
 
 
+def test_how_large_a_photo_may_be_can_be_said(call, shop: Path) -> None:
+    assert "limit 0.0004 million" in call("check", shop, "--max-pixels", 400).out
+    assert call("check", shop, "--max-pixels", "0.001M").code == 0  # 24 x 20 pixels are fewer than 1,000
+    wrong = call("check", shop, "--max-pixels", "large")
+    assert (wrong.code, wrong.err.split("]")[0]) == (2, "deitft: error [PIXELS")
+    assert "DEITFT_MAX_PIXELS" not in os.environ
+
+
 def test_a_page_with_the_photos_is_written_on_request(call, shop: Path) -> None:
     put(shop, "hat/odd.png", encoded(picture(7, (300, 12)), "PNG"))
     assert not Path("check-shop/check.html").exists()

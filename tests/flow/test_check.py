@@ -152,6 +152,15 @@ def test_errors_are_findings_and_raise_on_request(shop: Path) -> None:
     deitft.check(shop).raise_errors()
 
 
+def test_a_run_keeps_the_size_it_was_allowed(shop: Path, tmp_path: Path) -> None:
+    assert "D4" in {error.id for error in deitft.check(shop, max_pixels=1000, out="small").errors}
+    run = finetune(shop, tmp_path / "runs", "a", *ONE_STEP, skip_bad=True, probe=False, max_pixels="0.002M").folder
+    assert run is not None
+    record = json.loads((run / "run.json").read_text())
+    assert record["options"]["max_pixels"] == 2000
+    assert deitft.resume(run).folder == run
+
+
 def test_mistakes_are_told_by_name(shop: Path) -> None:
     with fails(MissingInputError, "D1"):
         deitft.check("nothing")
