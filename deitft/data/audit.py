@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from deitft.data.article_numbers import article_finding
 from deitft.data.audit_classes import IMBALANCE, class_findings
 from deitft.data.audit_quality import noted_photos, photo_quality
 from deitft.data.audit_same import conflicts, copies, leaks, near_duplicates, same_pair
@@ -60,6 +61,7 @@ def audit(
     found += photo_quality(catalog, good)
     found += class_findings(catalog, good)
     found += near_duplicates(catalog, good)
+    found += article_finding(catalog)
     found += copies(catalog, np.where(good, contents, -1))
     errors = any(finding.severity == "error" for finding in found)
     rows = [] if errors else sorted(bad)
