@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from deitft.data.digests import Digests
 from deitft.errors import Notice
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Catalog:
     given: npt.NDArray[np.int8]  # [N]
     sizes: npt.NDArray[np.int64]  # [N] bytes
     stamps: npt.NDArray[np.int64]  # [N, 3]
-    digests: npt.NDArray[np.object_]  # [N] bytes
+    digests: Digests  # [N] bytes; any sequence of byte strings is made one
     widths: npt.NDArray[np.int32]  # [N]
     heights: npt.NDArray[np.int32]  # [N]
     notes: npt.NDArray[np.uint16]  # [N]
@@ -101,6 +102,7 @@ class Catalog:
     places: Places = field(default_factory=lambda: _places_of(None))
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "digests", Digests.of(self.digests))
         if not self.places.places:
             object.__setattr__(self, "places", _places_of(self.root))
 
@@ -110,29 +112,29 @@ class Catalog:
     @property
     def inspected(self) -> bool:
         """True where the content was read."""
-        return any(len(digest) > 0 for digest in self.digests[:64]) or not len(self)
+        return bool(self.digests.there[:64].any()) or not len(self)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the sorted (path, class, given split, content): equal means the same data set."""
+        total, before = hashlib.sha256(b"deitft catalog 1\n"), b""
+        for row in self._rows():
+            if row < before:  # a catalog is sorted, but for one that was made by hand
+                return _hash_of(sorted(self._rows()))
+            _add(total, row)
+            before = row
+        return total.hexdigest()
+
+    def _rows(self) -> Iterator[bytes]:
         names = (*self.classes, "")
         labels, given = self.labels.tolist(), self.given.tolist()
-        rows = sorted(
-            "\0".join((normal(path), names[label], str(split), digest.hex())).encode()
-            for path, label, split, digest in zip(self.paths, labels, given, self.digests, strict=True)
-        )
-        total = hashlib.sha256(b"deitft catalog 1\n")
-        for row in rows:
-            total.update(len(row).to_bytes(4, "little"))
-            total.update(row)
-        return total.hexdigest()
+        for path, label, split, digest in zip(self.paths, labels, given, self.digests, strict=True):
+            yield "\0".join((normal(path), names[label], str(split), digest.hex())).encode()
 
     @property
     def contents(self) -> npt.NDArray[np.int64]:
         """[N] a number per content: equal for photos of the same bytes, -1 where a photo was not read."""
-        _, numbers = np.unique(self.digests.astype("S32"), return_inverse=True)
-        unread = np.fromiter((not digest for digest in self.digests), np.bool_, len(self))
-        return np.where(unread, -1, numbers.astype(np.int64))
+        return self.digests.numbers()
 
     @property
     def pictures(self) -> npt.NDArray[np.int64]:
@@ -180,6 +182,18 @@ class Catalog:
             pairs=self.pairs.select(rows, len(self)),
             places=self.places,
         )
+
+
+def _add(total: hashlib._Hash, row: bytes) -> None:
+    total.update(len(row).to_bytes(4, "little"))
+    total.update(row)
+
+
+def _hash_of(rows: Sequence[bytes]) -> str:
+    total = hashlib.sha256(b"deitft catalog 1\n")
+    for row in rows:
+        _add(total, row)
+    return total.hexdigest()
 
 
 def _places_of(root: Path | None) -> Places:

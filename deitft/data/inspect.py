@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from deitft.core.progress import Progress, StopFlag, Task
 from deitft.data import near_pairs, photo_cache, photo_reader
-from deitft.data.catalog import BadPhoto, Catalog, NearPairs, object_column, shown
+from deitft.data.catalog import BadPhoto, Catalog, NearPairs, shown
+from deitft.data.digests import Digests
 from deitft.data.forking import still_opencv
 from deitft.data.photo_cache import PhotoFacts
 from deitft.data.places import Places
@@ -59,10 +60,7 @@ def inspect(
     file = (
         None if cache_dir is None else photo_cache.cache_file(_outside(cache_dir, catalog.places), catalog.places)
     )
-    facts = PhotoFacts.unknown(catalog.paths)
-    old = None if file is None else photo_cache.load(file)
-    if old is not None:
-        facts.take_from(old, np.column_stack((catalog.sizes, catalog.stamps)))
+    facts = photo_cache.recall(file, catalog.paths, np.column_stack((catalog.sizes, catalog.stamps)))
     pending = np.flatnonzero(~facts.known)
     if len(pending):
         try:
@@ -212,18 +210,17 @@ def _fill(facts: PhotoFacts, rows: npt.NDArray[np.int64], answer: photo_reader.A
 
 
 def _completed(catalog: Catalog, facts: PhotoFacts) -> Catalog:
-    known, blob = facts.known.tolist(), facts.digests.tobytes()
+    known = facts.known
     bad = dict(sorted(facts.bad.items()))
-    bad |= {row: BadPhoto("D2", "was not read") for row, there in enumerate(known) if not there and row not in bad}
+    bad |= {row: BadPhoto("D2", "was not read") for row in np.flatnonzero(~known).tolist() if row not in bad}
+    facts.stamps[~known] = np.column_stack((catalog.sizes, catalog.stamps))[~known]
     return replace(
         catalog,
-        sizes=np.where(facts.known, facts.stamps[:, 0], catalog.sizes),
-        stamps=np.where(facts.known[:, None], facts.stamps[:, 1:], catalog.stamps),
-        digests=object_column(
-            [blob[32 * row : 32 * row + 32] if there else b"" for row, there in enumerate(known)]
-        ),
-        widths=facts.shapes[:, 0].copy(),
-        heights=facts.shapes[:, 1].copy(),
+        sizes=facts.stamps[:, 0],
+        stamps=facts.stamps[:, 1:],
+        digests=Digests(facts.digests, known),
+        widths=facts.shapes[:, 0],
+        heights=facts.shapes[:, 1],
         notes=facts.notes,
         pixels=facts.pixels,
         looks=facts.looks,

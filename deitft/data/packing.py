@@ -26,7 +26,7 @@ from deitft.data.shard_list import CLASSES, INDEX, index_rows
 from deitft.data.tar_members import MAX_MEMBER_BYTES
 from deitft.errors import DataError, StorageError
 
-_EXTENSIONS = {kind: extension for extension, kind in reversed(FORMAT_OF_EXTENSION.items())}
+_EXTENSIONS = {kind: extension for extension, kind in reversed(list(FORMAT_OF_EXTENSION.items()))}
 
 
 @dataclass(slots=True)
@@ -101,7 +101,8 @@ def _shards(catalog: Catalog, shard_bytes: int) -> Iterator[tuple[str, list[tupl
     names = {NONE: "shard"} | dict(enumerate(SPLIT_NAMES))
     for side in sorted({merged if side == NONE else side for side in sides}):
         mine = (row for row, one in enumerate(given) if (merged if one == NONE else one) == side)
-        number, filled, samples = 0, 0, []
+        number, filled = 0, 0
+        samples: list[tuple[str, int]] = []
         for place, row in enumerate(sorted(mine, key=hashes.__getitem__)):
             if samples and filled + sizes[row] > shard_bytes:
                 yield f"{names[side]}-{number:05d}.tar", samples

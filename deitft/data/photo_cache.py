@@ -7,17 +7,17 @@ made by another decoder is as good as none: everything is read again.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from deitft.core.files import open_private, private_directory, write_bytes
+from deitft.core.files import open_private, private_directory, replacing
 from deitft.core.records import version_of
 from deitft.data.bad_photo import max_pixels
 from deitft.data.catalog import BadPhoto
@@ -74,19 +74,28 @@ class PhotoFacts:
         known: npt.NDArray[np.bool_] = self.stamps[:, 0] != UNKNOWN
         return known
 
+    def still_holds(
+        self, stamps: npt.NDArray[np.int64], rows: npt.NDArray[np.int64] | slice = slice(None)
+    ) -> npt.NDArray[np.bool_]:
+        """Whether what is known of ``rows`` holds of photos that have these ``stamps`` now."""
+        same = (self.stamps[rows] == stamps).all(axis=1) & self.known[rows]
+        # What was too large then may pass today, and the other way round; a reader may have been installed.
+        same &= self.shapes[rows].prod(axis=1, dtype=np.int64) < max_pixels()
+        undecided = np.zeros(len(self.paths), np.bool_)
+        undecided[[row for row, bad in self.bad.items() if bad.id in ("D4", "D18")]] = True
+        holds: npt.NDArray[np.bool_] = same & ~undecided[rows]
+        return holds
+
     def take_from(self, old: PhotoFacts, stamps: npt.NDArray[np.int64]) -> None:
         """Copy what ``old`` knows of photos that have the same path and the same ``stamps`` [N, 4] now."""
-        if old.paths == self.paths:
+        if old.paths is self.paths or old.paths == self.paths:
             here = there = np.arange(len(self.paths))
         else:
             rows = {path: row for row, path in enumerate(old.paths)}
             found = np.array([rows.get(path, -1) for path in self.paths], np.int64)
             here = np.flatnonzero(found >= 0)
             there = found[here]
-        same = (old.stamps[there] == stamps[here]).all(axis=1) & old.known[there]
-        # What was too large then may pass today, and the other way round; a reader may have been installed.
-        same &= old.shapes[there].astype(np.int64).prod(axis=1) < max_pixels()
-        same &= ~np.isin(there, [row for row, bad in old.bad.items() if bad.id in ("D4", "D18")])
+        same = old.still_holds(stamps[here], there)
         here, there = here[same], there[same]
         for name in COLUMNS:
             getattr(self, name)[here] = getattr(old, name)[there]
@@ -95,19 +104,36 @@ class PhotoFacts:
             self.bad |= {places[row]: bad for row, bad in old.bad.items() if row in places}
 
 
+def recall(file: Path | None, paths: list[str], stamps: npt.NDArray[np.int64]) -> PhotoFacts:
+    """What is known of photos that have these ``stamps`` [N, 4] now; ``file`` None keeps nothing.
+
+    Where nothing has changed, the columns are those of the file: there is no second copy of them.
+    """
+    old = None if file is None else load(file, paths)
+    if old is not None and old.paths is paths and old.still_holds(stamps).all():
+        return old
+    facts = PhotoFacts.unknown(paths)
+    if old is not None:
+        facts.take_from(old, stamps)
+    return facts
+
+
 def cache_file(cache_dir: Path, places: Places) -> Path:
     """The file of a data set: named by a hash of the real paths of what the user named."""
     name = hashlib.sha256("\0".join(places.origin).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     return cache_dir / "photos" / f"{name}.npz"
 
 
-def load(file: Path) -> PhotoFacts | None:
-    """What a cache file knows, or None where it cannot be used."""
+def load(file: Path, paths: list[str] | None = None) -> PhotoFacts | None:
+    """What a cache file knows, or None where it cannot be used. Of just these ``paths`` it takes this list."""
     try:
         with open_private(file) as opened, np.load(opened, allow_pickle=False) as stored:
             if bytes(stored["version"]) != _version():
                 return None
-            paths = bytes(stored["paths"]).decode().split("\0")
+            names = bytes(stored["paths"])
+            if paths is None or names != _joined(paths):
+                paths = names.decode().split("\0")
+            del names
             bad = json.loads(bytes(stored["bad"]))
             facts = PhotoFacts(
                 paths=paths,
@@ -127,15 +153,18 @@ def save(file: Path, facts: PhotoFacts) -> None:
     """
     private_directory(file.parent)
     bad = {row: (bad.id, bad.reason) for row, bad in facts.bad.items()}
-    out = io.BytesIO()
+    with replacing(file) as out:
+        _write(out, facts, bad)
+
+
+def _write(out: BinaryIO, facts: PhotoFacts, bad: dict[int, tuple[str, str]]) -> None:
     np.savez(
         out,
         version=_bytes(_version()),
-        paths=_bytes("\0".join(facts.paths).encode()),
+        paths=_bytes(_joined(facts.paths)),
         bad=_bytes(json.dumps(bad).encode()),
         **{name: getattr(facts, name) for name in COLUMNS},
     )
-    write_bytes(file, out.getvalue())
 
 
 def _is_whole(facts: PhotoFacts) -> bool:
@@ -147,6 +176,10 @@ def _is_whole(facts: PhotoFacts) -> bool:
         for name in COLUMNS
     )
     return columns_fit and all(0 <= row < count for row in facts.bad)
+
+
+def _joined(paths: list[str]) -> bytes:
+    return "\0".join(paths).encode()
 
 
 def _version() -> bytes:

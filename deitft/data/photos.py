@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deitft.data.catalog import Catalog, shown
+from deitft.data.digests import Digests
 from deitft.data.places import OutsideError, Places, ShardChangedError
 from deitft.errors import DataError, DeitftError, StorageError
 
@@ -120,8 +121,8 @@ class PhotoSet:
 def photo_set(catalog: Catalog, indices: npt.NDArray[np.int64] | Sequence[int]) -> PhotoSet:
     """The photos of these catalog rows, in this order. Digests come along where the catalog has all of them."""
     chosen = [int(index) for index in indices]
-    digests = [bytes(catalog.digests[index]) for index in chosen]
-    known = bool(digests) and all(digests)  # empty before the photos were inspected
+    digests = Digests.of(catalog.digests)[np.asarray(chosen, np.int64)]
+    known = len(digests) > 0 and bool(digests.there.all())  # empty before the photos were inspected
     return PhotoSet(
         root=catalog.root,
         paths=[catalog.paths[index] for index in chosen],

@@ -8,6 +8,7 @@ its root's name where there are several roots. The order of photos and classes i
 from __future__ import annotations
 
 import itertools
+import operator
 import os
 import stat
 from collections.abc import Sequence
@@ -15,9 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from deitft.core.progress import Progress, Task
 from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, TRAIN, VAL, Catalog, normal, object_column, shown
+from deitft.data.digests import Digests
 from deitft.data.folders import SPLIT_SPELLINGS, Layout, find_in_folders, no_photos
 from deitft.data.found import UNLABELLED, ClassFolder, Found, joined
 from deitft.data.groups import by_expression, is_column
@@ -76,30 +79,30 @@ def scan(
     notices = [*found.notices, *(_missing_notices(folders, names) if classes is None else [])]
     notices += ignored_notices(ignored)
     order = _sorted(found.paths)
-    pairs = itertools.pairwise(order)
-    twice = next((one for one, two in pairs if found.paths[one] == found.paths[two]), None)
+    paths = [found.paths[index] for index in order.tolist()]
+    twice = next(itertools.compress(paths, map(operator.eq, paths, itertools.islice(paths, 1, None))), None)
     if twice is not None:
-        text = f"{shown(found.paths[twice])} is named by two of {shown(asked)}"
-        raise DataError(text, "name each photo once", id="D19", files=(found.paths[twice],))
+        text = f"{shown(twice)} is named by two of {shown(asked)}"
+        raise DataError(text, "name each photo once", id="D19", files=(twice,))
     number_of = {name: index for index, name in enumerate(names)}
     labels = np.array([number_of.get(folder.name, -1) for folder in found.folders], np.int32)
     sides = np.array([folder.split for folder in found.folders], np.int8)
-    owners, numbers, count = found.owners[order], found.numbers[order], len(order)
+    owners, count = found.owners[order], len(order)
     return Catalog(
         root=source.paths[0].absolute(),
         classes=names,
-        paths=[found.paths[index] for index in order],
+        paths=paths,
         labels=labels[owners],
         given=sides[owners],
-        sizes=numbers[:, 0].copy(),
-        stamps=numbers[:, 1:].copy(),
-        digests=object_column([b""] * count),
+        sizes=found.numbers[:, 0][order],
+        stamps=found.numbers[:, 1:][order],
+        digests=Digests.none(count),
         widths=np.zeros(count, np.int32),
         heights=np.zeros(count, np.int32),
         notes=np.zeros(count, np.uint16),
         ignored=ignored,
         notices=tuple(notices),
-        groups=None if found.groups is None else object_column([found.groups[index] for index in order]),
+        groups=None if found.groups is None else object_column([found.groups[index] for index in order.tolist()]),
         places=Places(found.places, found.origin),
     )
 
@@ -272,11 +275,11 @@ def _missing_notices(full: list[ClassFolder], classes: tuple[str, ...]) -> list[
     return notices
 
 
-def _sorted(paths: list[str]) -> list[int]:
+def _sorted(paths: list[str]) -> npt.NDArray[np.int64]:
     """The order of paths by code points of their composed form."""
     if all(map(str.isascii, paths)):
-        return sorted(range(len(paths)), key=paths.__getitem__)
-    return sorted(range(len(paths)), key=lambda index: (normal(paths[index]), paths[index]))
+        return np.array(sorted(range(len(paths)), key=paths.__getitem__), np.int64)
+    return np.array(sorted(range(len(paths)), key=lambda row: (normal(paths[row]), paths[row])), np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,8 +344,7 @@ def _photos_at(path: Path, progress: Progress, cache_dir: Path | None, task: Tas
 
 
 def _in_order(found: Found) -> Found:
-    order = _sorted(found.paths)
-    return replace(found, paths=[found.paths[index] for index in order])
+    return replace(found, paths=[found.paths[index] for index in _sorted(found.paths).tolist()])
 
 
 def _below(folder: Path, prefix: str, progress: Progress, task: Task) -> Found:
@@ -356,7 +358,7 @@ def _below(folder: Path, prefix: str, progress: Progress, task: Task) -> Found:
     paths = walker.photos.paths
     real = os.path.realpath(folder)
     return Found(
-        paths=[prefix + paths[index] for index in _sorted(paths)],
+        paths=[prefix + paths[index] for index in _sorted(paths).tolist()],
         numbers=np.zeros((0, 4), np.int64),
         owners=np.full(len(paths), UNLABELLED, np.int64),
         folders=[],

@@ -7,7 +7,6 @@ in the cache folder, never beside the shard; it is made again when the shard's s
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import posixpath
 import zipfile
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deitft.core.files import open_private, private_directory, write_bytes
+from deitft.core.files import open_private, private_directory, replacing
 from deitft.data.catalog import shown
 from deitft.data.formats import FORMAT_OF_EXTENSION
 from deitft.data.places import Stamps, stamps_of
@@ -178,20 +177,19 @@ def _is_whole(index: ShardIndex) -> bool:
 
 def _save(file: Path, index: ShardIndex) -> None:
     """Keep an index. Where that is not possible it is made again next time."""
-    out = io.BytesIO()
-    np.savez(
-        out,
-        version=np.int64(INDEX_VERSION),
-        stamps=np.array(index.stamps, np.int64),
-        names=_column(index.names),
-        labels=_column(_NO_LABEL if text is None else text for text in index.labels),
-        offsets=index.offsets,
-        sizes=index.sizes,
-        ignored=_column(text for pair in index.ignored for text in pair),
-    )
     try:
         private_directory(file.parent)
-        write_bytes(file, out.getvalue())
+        with replacing(file) as out:
+            np.savez(
+                out,
+                version=np.int64(INDEX_VERSION),
+                stamps=np.array(index.stamps, np.int64),
+                names=_column(index.names),
+                labels=_column(_NO_LABEL if text is None else text for text in index.labels),
+                offsets=index.offsets,
+                sizes=index.sizes,
+                ignored=_column(text for pair in index.ignored for text in pair),
+            )
     except OSError:
         return
 

@@ -7,10 +7,12 @@ lies beside them (``deitft pack`` writes it), shards and members must be those t
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,22 +92,29 @@ def find_in_shards(
     _check_complete(files, listed)
     sides = _sides(files, need_train=need_train)
     classes = read_classes(files.base)
-    parts = [_one(files, name, prefix, listed, cache_dir, task) for name in files.names]
-    if not any(len(index.names) for index, _ in parts):
-        raise no_photos(files.base)
-    folders, owners = _owners(files, [index for index, _ in parts], sides, classes, labelled=labelled)
-    indices = [(f"{prefix}{name}/", index) for name, (index, _) in zip(files.names, parts, strict=True)]
+    paths: list[str] = []
+    numbers: list[npt.NDArray[np.int64]] = []
+    places: list[ShardPlace] = []
     ignored = [(prefix + name, kind) for name, kind in files.ignored]
-    ignored += [(place + name, kind) for place, index in indices for name, kind in index.ignored]
+    owners = _Owners(classes, labelled=labelled)
+    for name, side in zip(files.names, sides, strict=True):  # one index at a time: there may be a million photos
+        index, place = _one(files, name, prefix, listed, cache_dir, task)
+        paths += [place.prefix + member for member in index.names]
+        numbers.append(_numbers(index))
+        owners.add(name, side, index)
+        ignored += [(place.prefix + member, kind) for member, kind in index.ignored]
+        places.append(place)
+    if not paths:
+        raise no_photos(files.base)
     groups: list[str] | None = None
     if listed is not None and listed.has_groups:
         groups = [text for name in files.names for text in listed.shards[name].groups]
     return Found(
-        paths=[place + name for place, index in indices for name in index.names],
-        numbers=np.concatenate([_numbers(index) for _, index in indices]),
-        owners=owners,
-        folders=folders,
-        places=tuple(place for _, place in parts),
+        paths=paths,
+        numbers=np.concatenate(numbers),
+        owners=np.frombuffer(owners.found, np.int64),
+        folders=owners.folders,
+        places=tuple(places),
         origin=tuple(_real(files)),
         groups=groups,
         ignored=ignored,
@@ -227,31 +236,29 @@ def _sides(files: ShardFiles, *, need_train: bool) -> list[int]:
     return [splits[word] for word in words]
 
 
-def _owners(
-    files: ShardFiles,
-    indices: Sequence[ShardIndex],
-    sides: Sequence[int],
-    classes: tuple[str, ...] | None,
-    *,
-    labelled: bool,
-) -> tuple[list[ClassFolder], npt.NDArray[np.int64]]:
+class _Owners:
     """What stands in the place of class folders, and which of them each sample belongs to."""
-    if not labelled:
-        return [], np.full(sum(len(index.names) for index in indices), UNLABELLED, np.int64)
-    numbers: dict[tuple[int, str], int] = {}
-    folders: list[ClassFolder] = []
-    owners: list[int] = []
-    for name, index, side in zip(files.names, indices, sides, strict=True):
+
+    def __init__(self, classes: tuple[str, ...] | None, *, labelled: bool) -> None:
+        self.classes, self.labelled = classes, labelled
+        self.folders: list[ClassFolder] = []
+        self.found = array("q")
+        self._numbers: dict[tuple[int, str], int] = {}
+
+    def add(self, shard: str, side: int, index: ShardIndex) -> None:
+        """The samples of one shard more."""
+        if not self.labelled:
+            self.found.extend(itertools.repeat(UNLABELLED, len(index.names)))
+            return
         of_text: dict[str | None, int] = {}
         for text, member in zip(index.labels, index.names, strict=True):
             number = of_text.get(text)
             if number is None:
-                label = _class_of(text, classes, name, member, index)
-                number = of_text[text] = numbers.setdefault((side, label), len(folders))
-                if number == len(folders):
-                    folders.append(ClassFolder(side, label, f"its photos from {name}"))
-            owners.append(number)
-    return folders, np.array(owners, np.int64)
+                label = _class_of(text, self.classes, shard, member, index)
+                number = of_text[text] = self._numbers.setdefault((side, label), len(self.folders))
+                if number == len(self.folders):
+                    self.folders.append(ClassFolder(side, label, f"its photos from {shard}"))
+            self.found.append(number)
 
 
 def _class_of(

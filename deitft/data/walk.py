@@ -128,9 +128,13 @@ class Walker:
             return []
         self._seen.add(identity)
         inside = []
+        start = f"{folder}/" if folder else ""
         for entry in self._entries(folder):
-            path = _join(folder, entry.name)
-            if entry.is_symlink():
+            name = entry.name
+            path = start + name
+            if name[name.rfind(".") :].lower() in FORMAT_OF_EXTENSION and entry.is_file(follow_symlinks=False):
+                self._add_plain(name, path, entry)  # what nearly all are
+            elif entry.is_symlink():
                 self._add_link(entry, path)
             elif not entry.is_dir():
                 self._add_file(entry.name, path, entry)
@@ -162,6 +166,17 @@ class Walker:
             self.ignored.append((path, f"{entry.name}/"))
         else:
             self._links.append(path)
+
+    def _add_plain(self, name: str, path: str, entry: os.DirEntry[str]) -> None:
+        """A regular file with the extension of a photo."""
+        if name[0] == ".":
+            self.ignored.append((path, file_kind(name)))
+            return
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:  # removed since the folder was read
+            return
+        self.photos.add(path, status)
 
     def _add_file(self, name: str, path: str, entry: os.DirEntry[str]) -> None:
         try:

@@ -240,8 +240,8 @@ def _judged(
         raise DataError(
             f"no {split} photo has a label", "put photos into class folders to judge them", id="LABELS"
         )
-    keys = predictions.paths if contents is None else contents
-    order = np.array(sorted(known, key=lambda row: (keys[row], predictions.labels[row])), dtype=np.int64)
+    keys: Sequence[str | bytes] = predictions.paths if contents is None else contents
+    order = np.array(sorted(known.tolist(), key=lambda row: (keys[row], predictions.labels[row])), dtype=np.int64)
     return predictions.rows(order), order
 
 
