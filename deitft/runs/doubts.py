@@ -17,7 +17,7 @@ NONE = "none"
 """In the place of a model's name: do not look."""
 LOOKERS = ("vit_ti", "deit_ti", "mobilenetv2")
 """Small models whose features tell classes apart, the best first; used where their weights are at hand."""
-UNASKED_PHOTOS = 20_000
+UNASKED_PHOTOS = 5_000
 """More photos are looked at only if somebody asks for it: on a processor it takes minutes."""
 
 
