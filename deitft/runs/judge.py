@@ -133,7 +133,13 @@ def _few(photos: PhotoSet, seed: int) -> PhotoSet:
 def eval_stream(session: Session, photos: PhotoSet) -> EvalStream:
     """Photos as every look of this run sees them."""
     batch = max(1, min(64, session.plan.micro_batch))
-    return EvalStream(photos, session.plan.preprocessing, batch=batch, workers=session.machine.workers)
+    return EvalStream(
+        photos,
+        session.plan.preprocessing,
+        batch=batch,
+        workers=session.machine.workers,
+        way_on="run the same command with --resume",
+    )
 
 
 def claimed_photos(session: Session) -> tuple[str, PhotoSet]:

@@ -67,13 +67,18 @@ def test_D16_a_a_photo_is_deleted(mine, victim, whole, tmp_path, zygote: Zygote)
     goes_on(tmp_path / "a", whole)
 
 
-def test_D16_a_a_class_is_deleted_while_workers_read_ahead(mine, photos, whole, tmp_path, zygote: Zygote):
-    line = words(mine, tmp_path, "a", workers="2")
-    command = zygote.start(*line, at=("training", 2, f"rm {mine}/hat/*.jpg"))
+@pytest.mark.parametrize(("side", "during"), [("train", "training (epoch "), ("val", "evaluation")])
+def test_D16_a_many_are_deleted_while_workers_read_ahead(
+    mine, photos, whole, tmp_path, zygote: Zygote, side, during
+):
+    rows = parse_csv_text((whole / "splits.csv").read_text())
+    gone = " ".join(str(mine / row["path"]) for row in rows if row["split"] == side)
+    command = zygote.start(*words(mine, tmp_path, "a", workers="2"), at=("training", 2, f"rm {gone}"))
     said = error_of(command, 74)
-    assert said.startswith("deitft: error [D16]: hat/")
-    assert " disappeared during training (epoch " in said
-    named(said, tmp_path / "a")
+    assert said.startswith("deitft: error [D16]: ")
+    assert f" disappeared during {during}" in said
+    assert said.endswith(" — restore it and run the same command with --resume")
+    assert saved_step(tmp_path / "a") > 2
     shutil.copytree(photos, mine, dirs_exist_ok=True)
     goes_on(tmp_path / "a", whole)
 
