@@ -16,9 +16,10 @@ from deitft.data.catalog import Catalog
 from deitft.data.findings import Finding
 from deitft.data.photos import PhotoSet, photo_set
 from deitft.data.stream import EvalStream
+from deitft.data.units import units_of
 from deitft.evaluation.baselines import frozen_features
 from deitft.evaluation.out_of_fold import out_of_fold
-from deitft.evaluation.predictions import Floats, Ints
+from deitft.evaluation.predictions import Ints, Logits
 from deitft.models.build import Classifier, build
 from deitft.models.sources import find
 from deitft.models.weights import load, preprocessing_of
@@ -62,7 +63,7 @@ def frozen_model(
 
 def features_of(
     frozen: Frozen, photos: PhotoSet, *, machine: Machine, progress: Progress, stop: StopFlag
-) -> Floats:
+) -> Logits:
     """What the model's first head sees of each photo, float32 [N, D].
 
     Raises:
@@ -93,17 +94,16 @@ def look_at_labels(
     return findings_of(catalog, rows, features, seed=seed, model=frozen.name)
 
 
-def findings_of(catalog: Catalog, rows: Ints, features: Floats, *, seed: int, model: str) -> list[Finding]:
+def findings_of(catalog: Catalog, rows: Ints, features: Logits, *, seed: int, model: str) -> list[Finding]:
     """The same of features [n, D] that are there already, of these ``rows`` of the catalog."""
     labels = catalog.labels[rows].astype(np.int64)
-    # photos of one content, or of one article, know each other's label
-    probabilities = out_of_fold(
-        features, labels, num_classes=len(catalog.classes), groups=catalog.pictures[rows], seed=seed
-    )
+    # photos of one content, or of one article, would give each other's label away
+    units, _, _ = units_of(catalog, seed, None if catalog.groups is None else catalog.groups.tolist())
+    probabilities = out_of_fold(features, labels, num_classes=len(catalog.classes), groups=units[rows], seed=seed)
     return label_findings(catalog, LabelLook(rows=rows, probabilities=probabilities, model=model))
 
 
-def add_to_run(session: Session, looked_at: Mapping[str, PhotoSet], features: Floats) -> None:
+def add_to_run(session: Session, looked_at: Mapping[str, PhotoSet], features: Logits) -> None:
     """The same of a run: said, and kept in ``run.json`` and ``check.json``.
 
     ``features`` [n, D] are what its frozen probe has seen of these photos, one set after the other.
