@@ -25,8 +25,8 @@ from deitft.data.csv_rows import read_csv_rows
 from deitft.data.folders import SPLIT_SPELLINGS
 from deitft.data.found import UNLABELLED, ClassFolder, Found
 from deitft.data.places import FolderPlace, Place, Stamps, stamps_of
-from deitft.data.shard_index import index_of
-from deitft.data.shards import TAR, place_of
+from deitft.data.shard_list import Listed, read_list
+from deitft.data.shards import TAR, ShardFiles, open_shard
 from deitft.errors import DataError, MissingInputError, Notice, UnavailableError
 
 TABLES = (".csv", ".parquet")
@@ -198,6 +198,7 @@ class _Files:
         self.table, self.cache_dir = table, cache_dir
         self.shards: dict[str, Place] = {}
         self._members: dict[str, dict[str, Stamps]] = {}
+        self._lists: dict[str, Listed | None] = {}  # what lies beside shards, by folder
         self._folders: dict[str, bool] = {}  # whether its real path lies in the root
 
     def find(self, cell: str) -> tuple[str, Stamps]:
@@ -279,8 +280,13 @@ class _Files:
                     raise _RowError(
                         "outside", f"{shown(shard)} is a link to a place outside {shown(self.table.asked)}"
                     )
-                index = index_of(file, prefix + shard, self.cache_dir)
-                self.shards[prefix + shard] = place_of(file, f"{prefix}{shard}/", index)
+                folder, _, name = file.rpartition("/")
+                if folder not in self._lists:
+                    self._lists[folder] = read_list(folder)
+                start = prefix + shard.removesuffix(name)
+                one = ShardFiles(folder, (name,), whole=False)
+                index, place = open_shard(one, name, start, self._lists[folder], self.cache_dir)
+                self.shards[prefix + shard] = place
                 _, *rest = index.stamps
                 for name, size in zip(index.names, index.sizes.tolist(), strict=True):
                     found[name] = (size, rest[0], rest[1], rest[2])

@@ -98,7 +98,8 @@ def find_in_shards(
     ignored = [(prefix + name, kind) for name, kind in files.ignored]
     owners = _Owners(classes, labelled=labelled)
     for name, side in zip(files.names, sides, strict=True):  # one index at a time: there may be a million photos
-        index, place = _one(files, name, prefix, listed, cache_dir, task)
+        index, place = open_shard(files, name, prefix, listed, cache_dir)
+        task.advance(len(index.names))
         paths += [place.prefix + member for member in index.names]
         numbers.append(_numbers(index))
         owners.add(name, side, index)
@@ -143,9 +144,14 @@ def _numbers(index: ShardIndex) -> npt.NDArray[np.int64]:
     return numbers
 
 
-def _one(
-    files: ShardFiles, name: str, prefix: str, listed: Listed | None, cache_dir: Path | None, task: Task
+def open_shard(
+    files: ShardFiles, name: str, prefix: str, listed: Listed | None, cache_dir: Path | None
 ) -> tuple[ShardIndex, ShardPlace]:
+    """One shard's index, and its place; compared with what is ``listed`` of it.
+
+    Raises:
+        DataError, MissingInputError: see ``find_in_shards``.
+    """
     file, shard = f"{files.base}/{name}", shown(f"{prefix}{name}")
     promised = None if listed is None else listed.shards.get(name)
     if files.whole:
@@ -167,7 +173,6 @@ def _one(
         what = f"{shard} is not the one that {INDEX} lists: {there:,} of {len(promised.names):,} photos are there"
         what += "" if there < len(promised.names) else ", but not all of the same size"
         raise DataError(what, "copy it again", id="D20", files=(shard,))
-    task.advance(len(index.names))
     return index, place_of(file, f"{prefix}{name}/", index, None if promised is None else promised.digest_table())
 
 
