@@ -12,20 +12,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from deitft.jobs.check import check
     from deitft.jobs.evaluate import evaluate
     from deitft.jobs.finetune import finetune
+    from deitft.jobs.pack import pack
     from deitft.jobs.predict import predict
     from deitft.jobs.resume import resume
     from deitft.runs.classifier import load
 
     __version__: str
 
-__all__ = ["__version__", "evaluate", "finetune", "load", "predict", "resume"]
+__all__ = ["__version__", "check", "evaluate", "finetune", "load", "pack", "predict", "resume"]
 
 _HOMES = {
+    "check": "deitft.jobs.check",
     "evaluate": "deitft.jobs.evaluate",
     "finetune": "deitft.jobs.finetune",
     "load": "deitft.runs.classifier",
+    "pack": "deitft.jobs.pack",
     "predict": "deitft.jobs.predict",
     "resume": "deitft.jobs.resume",
 }

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from deitft import errors
 from deitft.cli.app import app
-from deitft.data.decode import HINTS
+from deitft.data.bad_photo import HINTS
 from deitft.recipe.schema import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -221,10 +221,16 @@ def ids_of(node: ast.AST) -> Iterator[tuple[str, set[str]]]:
     comes_as = (
         {f"exit {kind.exit_code}"} if kind else {*texts_in(keywords.get("severity")), *(SEVERITIES & set(texts))}
     )
-    for id in [*texts_in(keywords.get("id")), *filter(FAULT_ID.fullmatch, texts)]:
+    named = [text for argument in node.args[2:3] for text in texts_in(argument)] if of_photos(node) else []
+    for id in [*texts_in(keywords.get("id")), *(named or filter(FAULT_ID.fullmatch, texts))]:
         yield id, comes_as
     if kind is errors.RecipeError and "id" not in keywords:
         yield "RECIPE", comes_as
+
+
+def of_photos(node: ast.Call) -> bool:
+    """Whether this is ``about(catalog, rows, id, severity, …)``: a finding about photos."""
+    return isinstance(node.func, ast.Name) and node.func.id == "about"
 
 
 def meanings() -> dict[str, str]:

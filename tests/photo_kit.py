@@ -42,6 +42,14 @@ def jpeg(seed: int = 0, size: tuple[int, int] = (48, 40)) -> bytes:
     return encoded(picture(seed, size))
 
 
+def scene(seed: int = 0, size: tuple[int, int] = (48, 40)) -> Image.Image:
+    """``picture`` of another place for each seed: no two are nearly the same."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (5, 6, 3)).astype(np.uint8)
+    place = Image.fromarray(blocks).resize(size, Image.Resampling.BILINEAR)
+    both = np.asarray(picture(seed, size)).astype(float) + (np.asarray(place).astype(float) - 128)
+    return Image.fromarray(both.clip(0, 255).astype(np.uint8))
+
+
 def write_classes(root: Path, counts: dict[str, int], *, seed: int = 0, size: tuple[int, int] = (24, 20)) -> Path:
     """Class folders (or "train/a" paths) of different small JPEGs, named 000.jpg, 001.jpg, …"""
     number = 1000 * seed
@@ -49,7 +57,7 @@ def write_classes(root: Path, counts: dict[str, int], *, seed: int = 0, size: tu
         (root / name).mkdir(parents=True, exist_ok=True)
         for photo in range(count):
             number += 1
-            (root / name / f"{photo:03d}.jpg").write_bytes(jpeg(number, size))
+            (root / name / f"{photo:03d}.jpg").write_bytes(encoded(scene(number, size)))
     return root
 
 

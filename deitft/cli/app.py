@@ -6,48 +6,27 @@ A verb here says which options there are and calls the Python function of the sa
 
 from __future__ import annotations
 
-import errno
 import importlib
 import re
 import sys
 import traceback
 from collections.abc import Sequence
-from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from deitft.cli import console, options
+from deitft.cli import console, endings, options
 from deitft.cli.bars import open_progress
 from deitft.core.records import version_of
-from deitft.errors import DeitftError, InterruptError, StorageError, UsageError
-
-ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE}
-"""What the system may refuse without a mistake of ours."""
-
-
-class Verbs(TyperGroup):
-    """A group that answers a mistyped verb with the one that was meant."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the verb of ``args``.
-
-        Raises:
-            UsageError: there is none of that name (id USAGE).
-        """
-        known = self.list_commands(ctx)
-        if args and not args[0].startswith("-") and args[0] not in known and not ctx.resilient_parsing:
-            near = get_close_matches(args[0], known, n=1, cutoff=0.5)
-            hint = f'did you mean "{near[0]}"?' if near else f"the verbs are {', '.join(known)}"
-            raise UsageError(f'{ctx.command_path} has no verb "{args[0]}"', hint, id="USAGE")
-        return super().resolve_command(ctx, args)
+from deitft.errors import InterruptError, UsageError
 
 
 def _group(help: str, **more: Any) -> typer.Typer:
-    return typer.Typer(cls=Verbs, help=help, rich_markup_mode="rich", pretty_exceptions_enable=False, **more)
+    return typer.Typer(
+        cls=endings.Verbs, help=help, rich_markup_mode="rich", pretty_exceptions_enable=False, **more
+    )
 
 
 app = _group("Fine-tune DeiT and its rivals on a folder of photos, and see how good they are.")
@@ -78,12 +57,12 @@ def _start(
         typer.echo(ctx.get_help(), nl=False)
 
 
-def _work(verb: str, given: dict[str, Any]) -> None:
-    """Call a verb's Python function with what was typed, and show what comes back."""
+def _work(verb: str, given: dict[str, Any]) -> Any:
+    """Call a verb's Python function with what was typed, show what comes back, and hand it on."""
     as_json, quiet = given.pop("json"), given.pop("quiet")
     del given["debug"]  # ``main`` has seen it
     asked = {name: _plain(value) for name, value in given.items()}
-    for name in {"set", "log_to", "allow_changed"} & asked.keys():
+    for name in {"set", "log_to", "allow_changed", "root"} & asked.keys():
         asked[name] = tuple(asked[name] or ())
     if "allow_changed" in asked:  # one error may name several fields: they can be given as it lists them
         asked["allow_changed"] = tuple(word for text in asked["allow_changed"] for word in text.split(","))
@@ -91,6 +70,7 @@ def _work(verb: str, given: dict[str, Any]) -> None:
         job = getattr(importlib.import_module(f"deitft.jobs.{verb}"), verb)
         result = job(**asked, progress=progress)
     _show(result, as_json, quiet)
+    return result
 
 
 def _plain(value: Any) -> Any:
@@ -103,6 +83,10 @@ def _plain(value: Any) -> Any:
 def _show(result: Any, as_json: bool, quiet: bool) -> None:
     if as_json:
         console.show_json(result.record())
+    elif hasattr(result, "findings"):
+        console.show_findings(result.findings)
+        console.out()
+        console.show_pairs(result.summary())
     elif hasattr(result, "columns"):
         if result.rows:
             console.show_table(result.columns, result.rows)
@@ -115,9 +99,13 @@ def _show(result: Any, as_json: bool, quiet: bool) -> None:
 @app.command(rich_help_panel="Train and use")
 def finetune(
     data: options.Photos,
+    root: options.Root = None,
+    nested: options.Nested = False,
+    group_by: options.GroupBy = None,
     splits: options.SplitsFile = None,
     strict: options.Strict = False,
     skip_bad: options.SkipBad = False,
+    max_pixels: options.MaxPixels = None,
     allow_leak: options.AllowLeak = False,
     model: options.Model = None,
     weights: options.Weights = None,
@@ -147,6 +135,35 @@ def finetune(
 
 
 @app.command(rich_help_panel="Train and use")
+def check(
+    data: options.Photos,
+    root: options.Root = None,
+    nested: options.Nested = False,
+    group_by: options.GroupBy = None,
+    splits: options.SplitsFile = None,
+    strict: options.Strict = False,
+    skip_bad: options.SkipBad = False,
+    max_pixels: options.MaxPixels = None,
+    allow_leak: options.AllowLeak = False,
+    apply_labels: options.ApplyLabels = None,
+    model: options.LookModel = None,
+    weights: options.Weights = None,
+    weights_dir: options.WeightsDir = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    workers: options.Workers = None,
+    html: options.Html = False,
+    out: options.CheckFolder = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Say what is wrong with photos and labels, and whether they can be trained on."""
+    _work("check", dict(locals())).raise_errors()
+
+
+@app.command(rich_help_panel="Train and use")
 def resume(
     run: options.ResumableRun,
     allow_changed: options.AllowChanged = None,
@@ -166,9 +183,12 @@ def resume(
 def evaluate(
     run: options.Run,
     data: options.Photos,
+    root: options.Root = None,
+    nested: options.Nested = False,
     split: options.Split = None,
     strict: options.Strict = False,
     skip_bad: options.SkipBad = False,
+    max_pixels: options.MaxPixels = None,
     batch: options.BatchSize = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -188,6 +208,7 @@ def predict(
     run: options.Run,
     photos: options.PhotosOrFiles,
     top: options.Top = 5,
+    max_pixels: options.MaxPixels = None,
     batch: options.BatchSize = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -200,6 +221,22 @@ def predict(
 ) -> None:
     """Name what is in photos, with how sure the classifier is."""
     _work("predict", dict(locals()))
+
+
+@app.command(rich_help_panel="Train and use")
+def pack(
+    data: options.Photos,
+    out: options.ShardsFolder,
+    root: options.Root = None,
+    nested: options.Nested = False,
+    group_by: options.GroupBy = None,
+    shard_mb: options.ShardMegabytes = 256,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Pack photos into tar shards with an index: fewer files to copy and to list, the same bytes."""
+    _work("pack", dict(locals()))
 
 
 @app.command(rich_help_panel="Look around")
@@ -329,11 +366,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _call(words)
     except console.StopNow as stopped:
-        code = _end(stopped.error)
+        code = endings.end(stopped.error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: one line and an exit code
         if debug:
             traceback.print_exc()
-        code = _end(error)
+        code = endings.end(error)
     if argv is None:
         console.leave(code)
     return code
@@ -348,44 +385,5 @@ def _call(words: list[str]) -> int:
     command = typer.main.get_command(app)
     code = command.main(args=words, prog_name="deitft", standalone_mode=False)
     if code == 130:  # Ctrl-C, with nothing saved: typer says no more than this
-        raise InterruptError("stopped by Ctrl-C", _after_interrupt(words), id="N4")
+        raise InterruptError("stopped by Ctrl-C", endings.after_interrupt(words), id="N4")
     return code if isinstance(code, int) else 0
-
-
-def _after_interrupt(words: Sequence[str]) -> str:
-    if words and words[0] in ("finetune", "resume") and "--dry-run" not in words:
-        return "without saving; if the run had begun, `deitft resume RUN` goes on from its newest checkpoint"
-    return ""
-
-
-def _end(error: Exception) -> int:
-    """Say one line about an error, and give its exit code."""
-    known = _as_known(error)
-    if known is None:
-        console.report_bug(error)
-        return console.BUG_CODE
-    console.talk(console.error_line(known))
-    return known.exit_code
-
-
-def _as_known(error: Exception) -> DeitftError | None:
-    """An error with an id: our own, a mistyped command line, or what the system refused; else None, a bug."""
-    if isinstance(error, DeitftError):
-        return error
-    if isinstance(error, typer.Abort):
-        return InterruptError("stopped", id="N4")
-    if hasattr(error, "format_message"):  # typer's usage errors, whatever library it takes them from
-        return _usage(error)
-    if isinstance(error, OSError) and error.errno in ENVIRONMENT_ERRNOS:
-        where = f": {error.filename}" if error.filename else ""
-        return StorageError(f"{(error.strerror or str(error)).lower()}{where}", "see what is wrong there", id="IO")
-    return None
-
-
-def _usage(error: Any) -> UsageError:
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "deitft"
-    near = get_close_matches(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or (), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"see `{path} --help`"
-    text = getattr(error, "message", "") if near else error.format_message()
-    return UsageError(" ".join(str(text).split()).rstrip("."), hint, id="USAGE")

@@ -184,6 +184,36 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
         talk(f"no room for: {', '.join(columns[shown:])} (widen the terminal, or --json)")
 
 
+SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": ""}
+
+
+def show_findings(findings: Sequence[Notice]) -> None:
+    """Findings as a table, errors first: id, severity, how many photos, what, and below it what to do.
+
+    Words wrap on a terminal; off one each finding is one line.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    if not findings:
+        out("nothing was found to complain about")
+        return
+    console = rich_console(stderr=False)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name, justify in (("id", "left"), ("severity", "left"), ("files", "right"), ("what", "left")):
+        table.add_column(name, justify=justify, no_wrap=name != "what", overflow="fold")  # type: ignore[arg-type]
+    for item in findings:
+        style = SEVERITY_STYLES[item.severity]
+        count = f"{len(item.files):,}" if item.files else ""
+        what = Text(visible(item.text))
+        if item.hint:
+            what.append(f" — {visible(item.hint)}", "dim")
+        table.add_row(Text(item.id, style), Text(item.severity, style), Text(count), what)
+    with console.capture() as captured:
+        console.print(table)
+    out("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     from rich.table import Table
     from rich.text import Text

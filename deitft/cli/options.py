@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from deitft.cli.completion import complete_models, complete_recipes, complete_run_names, complete_runs
+
 # A flag takes no value: its metavar is empty, else the help would show a type beside it.
 DATA, MODEL, TRAINING, MACHINE, OUTPUT = "Data", "Model", "Training", "Machine", "Output"
 
@@ -41,41 +43,49 @@ class LogTarget(StrEnum):
     mlflow = "mlflow"
 
 
-def complete_models(incomplete: str) -> list[tuple[str, str]]:
-    """Short names of models, for the shell."""
-    from deitft.models.zoo import ZOO
-
-    return [(entry.short, entry.tag) for entry in ZOO if entry.short.startswith(incomplete)]
-
-
-def complete_recipes(incomplete: str) -> list[tuple[str, str]]:
-    """Names of shipped recipes, for the shell."""
-    from deitft.recipe.load import shipped_recipes
-
-    return [(info.name, info.title) for info in shipped_recipes() if info.name.startswith(incomplete)]
-
-
-def complete_runs(incomplete: str) -> list[str]:
-    """Run folders below ``runs/`` or whatever folder was typed so far, for the shell."""
-    typed = Path(incomplete)
-    parents = (typed if incomplete.endswith("/") else typed.parent, Path("runs"))
-    found = [file.parent.as_posix() for parent in parents for file in parent.glob("*/run.json")]
-    return sorted({name for name in found if name.startswith(incomplete)})
-
-
-def complete_run_names(incomplete: str) -> list[str]:
-    """Names of the runs in ``runs/``, for the shell."""
-    return [Path(name).name for name in complete_runs(f"runs/{incomplete}")]
-
-
 # What is read
 Photos = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        metavar="DATA", help="folder of photos: one folder a class, or train/, val/ and test/ of those"
+        metavar="DATA...",
+        help="folder of photos: one folder a class, or train/, val/ and test/ of those; a table (CSV, Parquet) of "
+        "path and label; tar shards; or several of these",
     ),
 ]
-PhotosOrFiles = Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="photos, and folders of photos")]
+PhotosOrFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PHOTOS...", help="photos, folders of photos, tar shards, tables (CSV, Parquet) of paths"
+    ),
+]
+Root = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--root",
+        metavar="DIR",
+        help="folder that the paths in a table begin at; left out: the table's own; may be repeated",
+        rich_help_panel=DATA,
+    ),
+]
+Nested = Annotated[
+    bool,
+    typer.Option(
+        "--nested",
+        metavar="",
+        help="folders inside a class folder are classes, too: shoes/boots",
+        rich_help_panel=DATA,
+    ),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        metavar="WHAT",
+        help="keep together in the split what has one value here: a table's column, or a regular expression on "
+        "file names",
+        rich_help_panel=DATA,
+    ),
+]
 Run = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="run folder, or a bundle in it", autocompletion=complete_runs),
@@ -110,6 +120,15 @@ SkipBad = Annotated[
         "--skip-bad", metavar="", help="leave bad photos out by name, however many", rich_help_panel=DATA
     ),
 ]
+MaxPixels = Annotated[
+    str | None,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        help="a photo must have fewer, as 200M; left out: 100M",
+        rich_help_panel=DATA,
+    ),
+]
 AllowLeak = Annotated[
     bool,
     typer.Option(
@@ -138,6 +157,17 @@ Model = Annotated[
         "--model",
         metavar="NAME",
         help="short name (`deitft models`) or a timm name with its tag; left out: the recipe's",
+        autocompletion=complete_models,
+        rich_help_panel=MODEL,
+    ),
+]
+LookModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="look for wrong labels with this model's features, or with none; left out: a small model whose "
+        "weights are at hand",
         autocompletion=complete_models,
         rich_help_panel=MODEL,
     ),
@@ -308,6 +338,35 @@ OutFolder = Annotated[
         metavar="DIR",
         help="folder for metrics.json and predictions.csv",
         rich_help_panel=OUTPUT,
+    ),
+]
+CheckFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="folder for findings.csv, fixes.csv and check.json; left out: check-NAME here",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ApplyLabels = Annotated[
+    Path | None,
+    typer.Option(
+        "--apply-labels",
+        metavar="FILE",
+        help="fixes.csv with decisions: check the labels as decided, and write them as labels.csv",
+        rich_help_panel=DATA,
+    ),
+]
+Html = Annotated[
+    bool,
+    typer.Option("--html", metavar="", help="also write a page with the photos found", rich_help_panel=OUTPUT),
+]
+ShardsFolder = Annotated[Path, typer.Argument(metavar="OUT", help="new folder for the shards")]
+ShardMegabytes = Annotated[
+    int,
+    typer.Option(
+        "--shard-mb", metavar="N", min=1, help="megabytes of photos in a shard, about", rich_help_panel=OUTPUT
     ),
 ]
 OutCsv = Annotated[

@@ -7,13 +7,16 @@ directory, rename, sync the parent. Without the syncs a power cut loses what was
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from deitft.errors import DataError, OutputError
 
@@ -35,10 +38,17 @@ def fsync_directory(path: Path) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part (mode 0644, synced)."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, which takes the place of ``path`` at the end of the block, as in ``write_bytes``."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -174,6 +184,34 @@ def probe_writable(directory: Path) -> None:
             "choose another place with --runs-dir",
             id="C5",
         ) from error
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory that only this user can enter, if it is not there.
+
+    Raises:
+        OSError: it is a link, no directory, or belongs to somebody else: what is in it is not ours.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "a link, or no directory", str(path))
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "belongs to another user", str(path))
+    return path
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open a file of our own for reading; what is a link or belongs to somebody else is not ours.
+
+    Raises:
+        OSError: it is not there, or not ours.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
+    if hasattr(os, "geteuid") and os.fstat(descriptor).st_uid != os.geteuid():
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "belongs to another user", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 @contextlib.contextmanager

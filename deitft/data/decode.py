@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,13 +33,14 @@ from PIL import (
 )
 
 from deitft.data import formats
+from deitft.data.bad_photo import BadPhotoError, bad, bad_photo_text, max_pixels
 from deitft.data.catalog import shown
 from deitft.data.colour import NoKnownRangeError, PhotoNote, to_rgb
+from deitft.data.looks import LONGER_SIDE, Looks, look_at_image
 from deitft.data.quiet import silenced
-from deitft.errors import DataError
 
-MAX_PIXELS = 100_000_000
-"""A photo must claim fewer: 64-megapixel phones pass, decompression bombs do not (fault D4)."""
+__all__ = ["BadPhotoError", "Examined", "bad_photo_text", "decode", "decode_file", "examine", "photo_size"]
+
 MAX_FILE_BYTES = 512 * 1024 * 1024
 """A file must have fewer: photos are read whole."""
 MIN_SIDE = 8
@@ -48,44 +50,15 @@ MAX_ASPECT = 20
 WHITE = (255, 255, 255)
 
 
-class BadPhotoError(DataError):
-    """A photo that cannot be used; ``id`` is D2, D3, D4, D6, D10 or D18, ``reason`` says why, without a path."""
-
-    @property
-    def reason(self) -> str:
-        """Why, without the path: "file ends early at byte 10380"."""
-        return str(self.details.get("reason", self.what))
-
-
-HINTS = {
-    "D2": "restore it from the original or delete it",
-    "D3": "delete it",
-    "D4": "resize it",
-    "D6": "save it as 8-bit RGB",
-    "D10": "delete it or find a larger version",
-    "D18": "convert it to JPEG",
-}
-"""What to do about one bad photo, by fault id."""
-
-
-def bad_photo_text(id: str, path: str, reason: str) -> str:
-    """The sentence about one bad photo that is named by itself."""
-    return f"{path} cannot be read ({reason})" if id == "D2" else f"{path} {reason}"
-
-
-def _bad(id: str, reason: str) -> BadPhotoError:
-    what = bad_photo_text(id, "a photo", reason)
-    return BadPhotoError(what, HINTS[id], id=id, details={"reason": reason})
-
-
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What ``examine`` found: format, upright size in pixels, flags."""
+    """What ``examine`` found: format, upright size in pixels, flags, and what the photo looks like."""
 
     format: str
     width: int
     height: int
     notes: PhotoNote
+    looks: Looks | None = field(default=None, compare=False)
 
 
 def decode(
@@ -122,7 +95,7 @@ def decode_file(
             with path.open("rb") as file:
                 data = read_limited(file)
         except OSError as error:
-            raise _bad("D2", (error.strerror or str(error)).lower()) from error
+            raise bad("D2", (error.strerror or str(error)).lower()) from error
         return decode(data, background=background, at_least=at_least)
     except BadPhotoError as error:
         name = shown(str(path))
@@ -137,9 +110,13 @@ def read_limited(file: BinaryIO) -> bytes:
         BadPhotoError: id D4.
         OSError: the system's reason.
     """
-    data = file.read(MAX_FILE_BYTES)
+    # python reserves what it is asked for: no more than the file has, unless it grows meanwhile
+    size = os.fstat(file.fileno()).st_size
+    data = file.read(min(size + 1, MAX_FILE_BYTES))
+    if len(data) > size:
+        data += file.read(MAX_FILE_BYTES - len(data))
     if len(data) == MAX_FILE_BYTES:
-        raise _bad("D4", f"has more bytes than a photo (limit {MAX_FILE_BYTES // 2**20} MiB)")
+        raise bad("D4", f"has more bytes than a photo (limit {MAX_FILE_BYTES // 2**20} MiB)")
     return data
 
 
@@ -154,10 +131,13 @@ def photo_size(data: bytes) -> tuple[int, int]:
         return _upright_size(photo)
 
 
-def examine(data: bytes) -> Examined:
+def examine(
+    data: bytes, *, alone: Callable[[int], contextlib.AbstractContextManager[None]] | None = None
+) -> Examined:
     """Decode a photo wholly, to know that it can be, and say what is special about it.
 
-    A JPEG is decoded at 1/8 scale: every byte of it is read all the same.
+    A large JPEG is decoded at reduced scale: every byte of it is read all the same. ``alone(pixels)`` is entered
+    while that many decoded pixels are held.
 
     Raises:
         BadPhotoError: as ``decode``.
@@ -165,16 +145,22 @@ def examine(data: bytes) -> Examined:
     with _errors_named(data):
         photo = _open(data)
         width, height = photo.image.size
-        notes = _load(photo, data, MIN_SIDE)
-        _, colour_notes = to_rgb(photo.image, WHITE, bits=photo.bits)
-        orientation, readable = _orientation(photo)
-        moving = _has_more_frames(photo.image)
+        shorter = max(MIN_SIDE, -(-LONGER_SIDE * min(width, height) // max(width, height)))
+        held = width * height // (_jpeg_scale(width, height, shorter) ** 2 if photo.format == "JPEG" else 1)
+        with alone(held) if alone else contextlib.nullcontext():
+            notes = _load(photo, data, shorter)
+            rgb, colour_notes = to_rgb(photo.image, WHITE, bits=photo.bits)
+            orientation, readable = _orientation(photo)
+            moving = _has_more_frames(photo.image)
+            looks = look_at_image(
+                _turn(rgb, orientation), (height, width) if orientation >= 5 else (width, height)
+            )
     if orientation >= 5:
         width, height = height, width
     notes |= colour_notes
     notes |= PhotoNote.ANIMATED if moving else PhotoNote(0)
     notes |= PhotoNote(0) if readable else PhotoNote.BAD_EXIF
-    return Examined(photo.format, width, height, notes)
+    return Examined(photo.format, width, height, notes, looks)
 
 
 def _has_more_frames(image: ImageFile.ImageFile) -> bool:
@@ -213,6 +199,17 @@ _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
 }
 
 
+def heic_opener() -> type[ImageFile.ImageFile] | None:
+    """The reader of HEIC, where the extra "heic" is installed. It turns photos upright by itself."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return None
+    pillow_heif.options.DECODE_THREADS = 1  # photos are spread over processes
+    opener: type[ImageFile.ImageFile] = pillow_heif.HeifImageFile
+    return opener
+
+
 def _open(data: bytes) -> _Photo:
     kind = _format_of(data)
     exif = None
@@ -222,31 +219,32 @@ def _open(data: bytes) -> _Photo:
     if kind == "PNG":
         damage, exif = formats.png_chunks(data)
         if damage:
-            raise _bad("D2", damage)
-    image = _OPENERS[kind](io.BytesIO(data))
+            raise bad("D2", damage)
+    opener = heic_opener() if kind == "HEIC" else _OPENERS[kind]
+    image = (opener or ImageFile.ImageFile)(io.BytesIO(data))
     _check_size(*image.size)
     return _Photo(image, kind, exif, _bits(image, kind, data))
 
 
 def _format_of(data: bytes) -> str:
     kind = formats.sniff(data)
-    if kind == "HEIC" or (kind == "AVIF" and not AvifImagePlugin.SUPPORTED):
-        raise _bad("D18", f"is {kind} and no {kind} reader is installed")
+    if (kind == "HEIC" and heic_opener() is None) or (kind == "AVIF" and not AvifImagePlugin.SUPPORTED):
+        raise bad("D18", f"is {kind} and no {kind} reader is installed")
     if kind is None:
         if not data:
-            raise _bad("D2", "file is empty")
+            raise bad("D2", "file is empty")
         if formats.is_start_of_photo(data):
-            raise _bad("D2", f"file ends early at byte {len(data)}")
-        raise _bad("D3", f'is not an image (starts with "{formats.first_words(data)}")')
+            raise bad("D2", f"file ends early at byte {len(data)}")
+        raise bad("D3", f'is not an image (starts with "{formats.first_words(data)}")')
     return kind
 
 
 def _check_size(width: int, height: int) -> None:
-    if width * height >= MAX_PIXELS:
-        limit = f"limit {MAX_PIXELS // 1_000_000} million"
-        raise _bad("D4", f"claims {width} x {height} pixels ({limit})")
+    if width * height >= max_pixels():
+        limit = f"limit {max_pixels() / 1e6:g} million"
+        raise bad("D4", f"claims {width} x {height} pixels ({limit})")
     if min(width, height) < MIN_SIDE:
-        raise _bad("D10", f"is smaller than {MIN_SIDE} x {MIN_SIDE} pixels ({width} x {height})")
+        raise bad("D10", f"is smaller than {MIN_SIDE} x {MIN_SIDE} pixels ({width} x {height})")
 
 
 def _bits(image: ImageFile.ImageFile, kind: str, data: bytes) -> int:
@@ -280,11 +278,15 @@ def _load(photo: _Photo, data: bytes, at_least: int | None) -> PhotoNote:
 def _load_jpeg(image: ImageFile.ImageFile, at_least: int | None) -> None:
     if at_least is not None:
         width, height = image.size
-        shorter = min(width, height)
-        scale = next((scale for scale in (8, 4, 2) if -(-shorter // scale) >= at_least), 1)
+        scale = _jpeg_scale(width, height, at_least)
         if scale > 1:
             image.draft("RGB", (width // scale, height // scale))
     image.load()
+
+
+def _jpeg_scale(width: int, height: int, at_least: int) -> int:
+    """The largest reduction that leaves the shorter side so many pixels."""
+    return next((scale for scale in (8, 4, 2) if -(-min(width, height) // scale) >= at_least), 1)
 
 
 def _has_all_pixels(body: bytes) -> bool:
@@ -314,7 +316,7 @@ _TAILS = (b"", *_JUNK, *(bytes((0xFF, 0xD0 + number)) + _JUNK[0] for number in r
 
 def _orientation(photo: _Photo) -> tuple[int, bool]:
     """(orientation 1 to 8, whether the EXIF block could be read)."""
-    if photo.format == "TIFF":  # Pillow turns these itself, while loading
+    if photo.format in ("TIFF", "HEIC"):  # their readers turn these themselves
         return 1, True
     block = formats.exif_block(photo.image.info) or photo.exif
     if block is None:
@@ -365,19 +367,21 @@ def _errors_named(data: bytes) -> Iterator[None]:
     except BadPhotoError:
         raise
     except NoKnownRangeError as error:
-        raise _bad("D6", f"has {error} pixels with no known range") from error
+        raise bad("D6", f"has {error} pixels with no known range") from error
     except (MemoryError, Image.DecompressionBombError) as error:
-        raise _bad("D4", "needs more memory than a photo should") from error
+        raise bad("D4", "needs more memory than a photo should") from error
     except Exception as error:
         raise _named(data, error) from error
 
 
 def _named(data: bytes, error: Exception) -> BadPhotoError:
     kind, text = formats.sniff(data) or "", " ".join(str(error).split())
+    if "Security limit exceeded" in text:  # libheif's own
+        return bad("D4", "claims more than a photo should")
     if "Decompressed data too large" in text or "MAX_TEXT" in text:
-        return _bad("D4", "has a text that unpacks to more than a photo should")
+        return bad("D4", "has a text that unpacks to more than a photo should")
     if formats.ends_early(kind, data):
-        return _bad("D2", f"file ends early at byte {len(data)}")
+        return bad("D2", f"file ends early at byte {len(data)}")
     if kind == "TIFF" and "unknown pixel mode" in text:
-        return _bad("D6", "has a kind of pixels that is not supported")
-    return _bad("D2", f"damaged {kind}: {shown(text)[:80]}" if text else f"damaged {kind}")
+        return bad("D6", "has a kind of pixels that is not supported")
+    return bad("D2", f"damaged {kind}: {shown(text)[:80]}" if text else f"damaged {kind}")

@@ -161,7 +161,7 @@ def ends_early(kind: str, data: bytes) -> bool:
         return not data.rstrip(b"\0").endswith(b"\x3b")
     if kind == "BMP":
         return int.from_bytes(data[2:6], "little") > len(data)
-    if kind == "AVIF":
+    if kind in ("AVIF", "HEIC"):
         at = 0
         while at + 8 <= len(data):
             size = int.from_bytes(data[at : at + 4], "big")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import stat
 import tempfile
 import threading
 import time
@@ -19,11 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from deitft.core.forked import own_streams
+from deitft.data.bad_photo import max_pixels
 from deitft.data.catalog import BadPhoto
 from deitft.data.colour import PhotoNote
-from deitft.data.decode import BadPhotoError, Examined, examine, read_limited
+from deitft.data.decode import BadPhotoError, Examined, decode, examine, photo_size
 from deitft.data.formats import FORMAT_OF_EXTENSION
+from deitft.data.looks import LOOK_BYTES, PIXEL_BYTES
+from deitft.data.near_pixels import SIDE, Plane, likeness, plane_of
 from deitft.data.photo_cache import UNKNOWN
+from deitft.data.places import Places
+from deitft.data.reading_limits import Reader, Watch, bound_memory
 
 
 @dataclass(slots=True)
@@ -34,19 +38,36 @@ class Answer:
     digests: npt.NDArray[np.uint8]
     shapes: npt.NDArray[np.int32]
     notes: npt.NDArray[np.uint16]
+    pixels: npt.NDArray[np.uint8]
+    looks: npt.NDArray[np.uint8]
+    contrast: npt.NDArray[np.float32]
+    sharpness: npt.NDArray[np.float32]
     bad: dict[int, BadPhoto] = field(default_factory=dict)
 
 
-def start(parent: int) -> None:
+_places = Places(())
+"""Where the photos of this reading process are: handed over once, at its start."""
+
+
+_reader: Reader | None = None
+"""What this process tells of the photo it is at."""
+
+
+def start(parent: int, places: Places, watch: Watch) -> None:
     """Prepare a reading process: the parent decides when to stop; without a parent it ends by itself.
 
     Its stderr becomes a file that nobody sees but ``_damage_note``.
     """
+    global _places, _reader  # one process, one data set
+    _places, _reader = places, Reader(watch)
     own_streams()
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "SIGPROF"):
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)  # what the clock of a photo sends
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    bound_memory(max_pixels())
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
 
@@ -57,39 +78,77 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def read_photos(root: str, paths: list[str]) -> Answer:
-    """Read and examine photos below ``root``."""
+def read_photos(paths: list[str], rows: list[int]) -> Answer:
+    """Read and examine photos of this process's places; ``rows`` are their numbers in the catalog.
+
+    Raises:
+        OutsideError: one leads outside its root by now (id S4).
+    """
+    assert _reader is not None  # set by ``start``
     count = len(paths)
     answer = Answer(
         stamps=np.full((count, 4), UNKNOWN, np.int64),
         digests=np.zeros((count, 32), np.uint8),
         shapes=np.zeros((count, 2), np.int32),
         notes=np.zeros(count, np.uint16),
+        pixels=np.zeros((count, PIXEL_BYTES), np.uint8),
+        looks=np.zeros((count, LOOK_BYTES), np.uint8),
+        contrast=np.zeros(count, np.float32),
+        sharpness=np.zeros(count, np.float32),
     )
     for row, path in enumerate(paths):
         try:
-            status, data = _content(f"{root}/{path}")
-            inode = status.st_ino if status.st_ino < 2**63 else status.st_ino - 2**64
+            answer.stamps[row], data = _places.read(path)
             answer.digests[row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
-            answer.stamps[row] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode)
-            found = examine(data)
-            notes = found.notes | _extension_note(path, found.format) | _damage_note(data, found)
+            with _reader.reading(rows[row]):
+                found = examine(data, alone=_reader.alone)
+                damage = _damage_note(data, found)
+            notes = found.notes | _extension_note(path, found.format) | damage
             answer.shapes[row], answer.notes[row] = (found.width, found.height), notes
+            if found.looks is not None:
+                answer.pixels[row] = np.frombuffer(found.looks.pixels, np.uint8)
+                answer.looks[row] = found.looks.look
+                answer.contrast[row], answer.sharpness[row] = found.looks.contrast, found.looks.sharpness
         except BadPhotoError as error:
             answer.bad[row] = BadPhoto(error.id, error.reason)
         except OSError as error:
             answer.bad[row] = BadPhoto("D2", (error.strerror or str(error)).lower())
+        except MemoryError:
+            answer.bad[row] = BadPhoto("D4", "needs more memory than a photo should")
     return answer
 
 
-def _content(path: str) -> tuple[os.stat_result, bytes]:
-    """A regular file's bytes and stamps, of one and the same open file. Never waits on a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("not a file any more")
-        return status, read_limited(file)
+def compare_photos(jobs: list[tuple[str, str, int, int, int]]) -> list[float]:
+    """How well pairs of photos are one picture: ``near_pixels.likeness`` of (path, path, row, row, view).
+
+    0 where one of them cannot be read any more: it is found out when it is needed.
+    """
+    found = []
+    for first, second, row, other, view in jobs:
+        try:
+            found.append(likeness(_plane(first, row), _plane(second, other), view))
+        except (BadPhotoError, OSError, MemoryError):
+            found.append(0.0)
+    return found
+
+
+def _plane(path: str, row: int) -> Plane:
+    assert _reader is not None  # set by ``start``
+    plane = _planes.get(path)
+    if plane is None:
+        _, data = _places.read(path)
+        width, height = photo_size(data)
+        with _reader.reading(row), _reader.alone(width * height):
+            plane = plane_of(decode(data, at_least=SIDE))
+        if len(_planes) >= KEPT_PLANES:
+            _planes.pop(next(iter(_planes)))
+        _planes[path] = plane
+    return plane
+
+
+_planes: dict[str, Plane] = {}
+"""Photos this process has compared last."""
+KEPT_PLANES = 500
 
 
 def _extension_note(path: str, kind: str) -> PhotoNote:

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deitft.data.catalog import Catalog, shown
-from deitft.data.decode import read_limited
+from deitft.data.digests import Digests
+from deitft.data.places import OutsideError, Places, ShardChangedError
 from deitft.errors import DataError, DeitftError, StorageError
 
 RETRIES = 3
@@ -35,7 +36,7 @@ class Lost:
     """
 
     path: str
-    kind: Literal["gone", "unreadable", "changed"]
+    kind: Literal["gone", "unreadable", "changed", "outside"]
     detail: str
 
     def error(self, *, during: str, place: str, hint: str) -> DeitftError:
@@ -45,6 +46,9 @@ class Lost:
             inside = f" ({place}; {self.detail})" if place else f" ({self.detail})"
             what = f"{name} changed since the run began{inside}"
             return DataError(what, hint, id="D16", files=(self.path,))
+        if self.kind == "outside":
+            what = f"{name} leads to a place outside the folder of photos by now{inside}"
+            return DataError(what, "put the photo itself there", id="S4", files=(self.path,))
         if self.kind == "gone":
             what = f"{name} disappeared during {during}{inside}"
         else:
@@ -65,13 +69,19 @@ class PhotoSet:
     """Photos in a fixed order. A sample's number is its position here.
 
     ``paths`` are relative to ``root``; ``labels`` are class numbers, -1 for unknown; ``digests`` are SHA-256
-    of the content, 32 bytes each: where given, what is read later must still match.
+    of the content, 32 bytes each: where given, what is read later must still match. ``places`` is how a path
+    becomes bytes; the files below ``root`` unless given.
     """
 
     root: Path
     paths: Sequence[str]
     labels: npt.NDArray[np.int64]
     digests: Sequence[bytes] | None = None
+    places: Places = field(default_factory=lambda: Places(()))
+
+    def __post_init__(self) -> None:
+        if not self.places.places:
+            object.__setattr__(self, "places", Places.folder(self.root))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -82,12 +92,15 @@ class PhotoSet:
         Raises:
             BadPhotoError: it has more bytes than a photo (id D4).
         """
-        path = self.root / self.paths[index]
+        path = self.paths[index]
         for attempt in range(RETRIES + 1):
             try:
-                with path.open("rb") as file:
-                    data = read_limited(file)
+                _, data = self.places.read(path)
                 break
+            except OutsideError as error:
+                return Lost(path, "outside", error.what)
+            except ShardChangedError as error:
+                return Lost(path, "changed", str(error))
             except OSError as error:
                 if error.errno not in _PASSING or attempt == RETRIES:
                     return self._lost(index, error)
@@ -108,11 +121,12 @@ class PhotoSet:
 def photo_set(catalog: Catalog, indices: npt.NDArray[np.int64] | Sequence[int]) -> PhotoSet:
     """The photos of these catalog rows, in this order. Digests come along where the catalog has all of them."""
     chosen = [int(index) for index in indices]
-    digests = [bytes(catalog.digests[index]) for index in chosen]
-    known = bool(digests) and all(digests)  # empty before the photos were inspected
+    digests = Digests.of(catalog.digests)[np.asarray(chosen, np.int64)]
+    known = len(digests) > 0 and bool(digests.there.all())  # empty before the photos were inspected
     return PhotoSet(
         root=catalog.root,
         paths=[catalog.paths[index] for index in chosen],
         labels=np.asarray([catalog.labels[index] for index in chosen], dtype=np.int64),
         digests=digests if known else None,
+        places=catalog.places,
     )

@@ -1,18 +1,18 @@
-"""Folder -> Catalog: which photos there are, in which class, on which side. Names only; ``inspect`` reads.
+"""What the user named -> Catalog: which photos there are, in which class, on which side. ``inspect`` reads them.
 
-Two layouts. *Class folders* directly below the root; photos at any depth below a class belong to it.
-*Split folders* (train, val, test in any usual spelling) with class folders inside: where a folder train holds
-more folders than photos of its own, and every other folder is a split's. A root with split folders and another
-folder beside them is refused rather than guessed at, and so is one with val and test but no train.
-The order of photos and classes is that of their names' code points (NFC): the same on every machine.
+Folders (``folders``), tables (``manifest``), tar shards (``shards``), one or several. A photo's path begins with
+its root's name where there are several roots. The order of photos and classes is that of their names' code points
+(NFC): the same on every machine.
 """
 
 from __future__ import annotations
 
+import itertools
+import operator
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,185 +20,207 @@ import numpy.typing as npt
 
 from deitft.core.progress import Progress, Task
 from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, TRAIN, VAL, Catalog, normal, object_column, shown
-from deitft.data.formats import FORMAT_NAMES
-from deitft.data.names import check_class_names, check_decodable
-from deitft.data.walk import Listed, Walker, ignored_notices, loop_notices
-from deitft.errors import DataError, DeitftError, MissingInputError, Notice
+from deitft.data.digests import Digests
+from deitft.data.folders import SPLIT_SPELLINGS, Layout, find_in_folders, no_photos
+from deitft.data.found import UNLABELLED, ClassFolder, Found, joined
+from deitft.data.groups import by_expression, is_column
+from deitft.data.manifest import TABLES, Table, find_in_table
+from deitft.data.names import check_decodable
+from deitft.data.places import FolderPlace, Place, Places
+from deitft.data.shards import TAR, ShardFiles, find_in_shards, shards_in
+from deitft.data.source import Source
+from deitft.data.tar_members import compression_of
+from deitft.data.walk import Walker, ignored_notices, loop_notices
+from deitft.errors import DataError, MissingInputError, Notice, UsageError
 
-SPLIT_SPELLINGS = {
-    "train": TRAIN,
-    "training": TRAIN,
-    "val": VAL,
-    "valid": VAL,
-    "validation": VAL,
-    "eval": VAL,
-    "dev": VAL,
-    "test": TEST,
-    "testing": TEST,
-    "holdout": TEST,
-}
-"""What the folder of a split may be called, in lower case."""
+__all__ = ["SPLIT_SPELLINGS", "Listing", "Source", "list_photos", "scan"]
 
-OUTSIDE = "outside the class folders"
+
+def scan(
+    data: Path | str | Source,
+    *,
+    progress: Progress,
+    classes: tuple[str, ...] | None = None,
+    cache_dir: Path | None = None,
+) -> Catalog:
+    """List photos with their labels. No photo is opened, nothing is written beside them.
+
+    ``classes`` are those of a finished model, in its order: labels are matched to them by name, and need not
+    have all of them, nor a train side. ``cache_dir`` keeps the indices of tar shards.
+
+    Raises:
+        MissingInputError: nothing there, or no photos in it (id D1); a shard is missing (D20).
+        DataError: one class only, or photos without classes (D1); class names that clash or are not UTF-8 (D21);
+            a class that only val or test has, or val and test without train (D9); a link or a row that leaves
+            the root (S4); folders that can be read in two ways (LAYOUT); a table's rows (D19); a torn shard
+            (D20) or a hostile one (S3).
+        StorageError: a folder cannot be read (D1).
+    """
+    source = Source.of(data)
+    asked = str(source)
+    items = _items(source)
+    with progress.task("Listing photos", unit="photos") as task:
+        walk = _Looking(
+            _prefixes(items),
+            classes is None and len(items) == 1,
+            True,
+            source.nested,
+            _column(source, items),
+            cache_dir,
+            task,
+        )
+        found = joined([walk.at(item) for item in items])
+    check_decodable(found.paths)
+    if source.group_by is not None and not is_column(source.group_by):
+        found.groups = by_expression(found.paths, source.group_by)
+    folders = [found.folders[index] for index in np.unique(found.owners).tolist()]
+    names = _classes(folders, found, asked) if classes is None else _of_model(folders, classes)
+    ignored = tuple(sorted(found.ignored))
+    notices = [*found.notices, *(_missing_notices(folders, names) if classes is None else [])]
+    notices += ignored_notices(ignored)
+    order = _sorted(found.paths)
+    paths = [found.paths[index] for index in order.tolist()]
+    twice = next(itertools.compress(paths, map(operator.eq, paths, itertools.islice(paths, 1, None))), None)
+    if twice is not None:
+        text = f"{shown(twice)} is named by two of {shown(asked)}"
+        raise DataError(text, "name each photo once", id="D19", files=(twice,))
+    number_of = {name: index for index, name in enumerate(names)}
+    labels = np.array([number_of.get(folder.name, -1) for folder in found.folders], np.int32)
+    sides = np.array([folder.split for folder in found.folders], np.int8)
+    owners, count = found.owners[order], len(order)
+    return Catalog(
+        root=source.paths[0].absolute(),
+        classes=names,
+        paths=paths,
+        labels=labels[owners],
+        given=sides[owners],
+        sizes=found.numbers[:, 0][order],
+        stamps=found.numbers[:, 1:][order],
+        digests=Digests.none(count),
+        widths=np.zeros(count, np.int32),
+        heights=np.zeros(count, np.int32),
+        notes=np.zeros(count, np.uint16),
+        ignored=ignored,
+        notices=tuple(notices),
+        groups=None if found.groups is None else object_column([found.groups[index] for index in order.tolist()]),
+        places=Places(found.places, found.origin),
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class ClassFolder:
-    """A folder whose photos are of one class: its side, the class's name (NFC), its path below the root."""
+class _Item:
+    """One thing that was named: of which kind, and the folders its paths begin at."""
 
-    split: int
-    name: str
-    path: str
-
-
-def scan(root: Path | str, *, progress: Progress, classes: tuple[str, ...] | None = None) -> Catalog:
-    """List the photos below a folder. No photo is opened, nothing is written.
-
-    ``classes`` are those of a finished model, in its order: folders are matched to them by name, and need not
-    have all of them, nor a train folder.
-
-    Raises:
-        MissingInputError: no such folder, or no photos in it (id D1).
-        DataError: one class only, or photos without class folders (D1); class names that clash or are not
-            UTF-8 (D21); a class that only val or test has, or val and test without train (D9); a link that
-            leaves the root (S4); split folders and other folders side by side (LAYOUT).
-        StorageError: a folder cannot be read (D1).
-    """
-    asked = os.fspath(root)
-    walker = Walker(_existing_folder(asked))
-    folders = _class_folders(walker, asked, need_train=classes is None)
-    check_class_names([(folder.split, folder.path.rpartition("/")[2]) for folder in folders])
-    with progress.task("Listing photos", unit="photos") as task:
-        owners = _list(walker, folders, task)
-    check_decodable(walker.photos.paths)
-    counts = np.bincount(owners, minlength=len(folders)).tolist()
-    full = [folder for folder, count in zip(folders, counts, strict=True) if count]
-    names = _classes(full, asked, walker) if classes is None else _of_model(full, asked, walker, classes)
-    notices = [_empty_notice(folder) for folder in folders if folder not in full and folder.split in (NONE, TRAIN)]
-    notices += _missing_notices(full, names) if classes is None else []
-    ignored = tuple(sorted(walker.ignored))
-    notices += [*ignored_notices(ignored), *loop_notices(walker.met_twice)]
-    return _catalog(walker, folders, owners, names, ignored, tuple(notices))
+    kind: str  # "folder", "table", "shards"
+    path: Path
+    roots: tuple[Path, ...]
+    shards: ShardFiles | None = None
 
 
-def list_photos(paths: Sequence[Path], *, progress: Progress) -> list[Path]:
-    """Photos to predict: files as they are named, folders walked (sorted, junk left out). Each path once.
-
-    Raises:
-        MissingInputError: a path is not there, or there is no photo at all (id D1).
-        DataError: a link leaves its folder (S4); a name that is not UTF-8 (D21).
-    """
-    found: dict[Path, None] = {}
-    with progress.task("Listing photos", unit="photos") as task:
-        for path in paths:
-            before = len(found)
-            if path.is_dir():
-                found |= {path / name: None for name in _below(path, progress)}
-            elif path.exists():
-                found[path] = None
-            else:
-                raise MissingInputError(f"no such file or folder: {shown(str(path))}", id="D1", files=(str(path),))
-            task.advance(len(found) - before)
-    if not found:
-        raise _no_photos(", ".join(str(path) for path in paths))
-    return list(found)
+def _items(source: Source) -> list[_Item]:
+    items = [_item(path, source.roots) for path in source.paths]
+    if source.roots and not any(item.kind == "table" for item in items):
+        raise UsageError("--root is for tables of photos (CSV, Parquet)", "leave it out", id="USAGE")
+    for root in source.roots:
+        _mode(root)
+    return items
 
 
-def _below(folder: Path, progress: Progress) -> list[str]:
-    walker = Walker(str(folder))
-    walker.walk("")
-    for _ in walker.follow_links():
-        pass
-    check_decodable(walker.photos.paths)
-    for notice in (*ignored_notices(sorted(walker.ignored), listed=False), *loop_notices(walker.met_twice)):
-        progress.warn(notice)
-    return [walker.photos.paths[index] for index in _sorted(walker.photos.paths)]
+def _column(source: Source, items: Sequence[_Item]) -> str | None:
+    """The column of groups that was asked for: every table must have it."""
+    if source.group_by is None or not is_column(source.group_by):
+        return None
+    if not all(item.kind == "table" for item in items):
+        what = f'--group-by: "{source.group_by}" would be a column of a table (CSV, Parquet)'
+        raise UsageError(what, r"for folders write an expression on file names, as in '^(\d+)_'", id="GROUPS")
+    return source.group_by
 
 
-def _existing_folder(asked: str) -> str:
+def _item(path: Path, roots: tuple[Path, ...]) -> _Item:
+    asked = os.fspath(path)
+    mode = _mode(path)
+    if stat.S_ISDIR(mode):
+        shards = shards_in(asked)
+        return _Item("folder" if shards is None else "shards", path, (path,), shards)
+    kind = path.suffix.lower()
+    if stat.S_ISREG(mode) and kind in TABLES:
+        return _Item("table", path, roots or (path.parent,))
+    if stat.S_ISREG(mode) and kind == TAR:
+        return _Item("shards", path, (path.parent,), ShardFiles(os.fspath(path.parent), (path.name,), False))
+    with path.open("rb") if stat.S_ISREG(mode) else open(os.devnull, "rb") as file:  # noqa: PTH123 - never a pipe
+        archive = compression_of(file.read(8))
+    if archive:
+        what = f"{shown(asked)} is a compressed archive ({archive}): single photos of it cannot be read"
+        hint = "unpack it, or pack its photos as a plain tar (`deitft pack`)"
+        raise DataError(what, hint, id="D20", files=(asked,))
+    if kind in (".tsv", ".txt", ".xls", ".xlsx", ".json", ".jsonl"):
+        what = f"{shown(asked)} is not a table that can be read"
+        raise DataError(what, "save it as CSV or Parquet", id="D19", files=(asked,))
+    raise MissingInputError(f"not a folder: {shown(asked)}", "check the path", id="D1", files=(asked,))
+
+
+def _mode(path: Path) -> int:
     try:
-        mode = Path(asked).stat().st_mode
+        return path.stat().st_mode
     except OSError as error:
-        raise MissingInputError(f"no such folder: {shown(asked)}", id="D1", files=(asked,)) from error
-    if not stat.S_ISDIR(mode):
-        raise MissingInputError(f"not a folder: {shown(asked)}", id="D1", files=(asked,))
-    return str(Path(asked))
+        kind = "file" if path.suffix.lower() in (*TABLES, TAR) else "folder"
+        what = f"no such {kind}: {shown(str(path))}"
+        raise MissingInputError(what, "check the path", id="D1", files=(str(path),)) from error
 
 
-def _no_photos(where: str) -> MissingInputError:
-    text = f"no photos found under {shown(where)} (looked for {FORMAT_NAMES})"
-    return MissingInputError(text, id="D1", files=(where,))
+def _prefixes(items: Sequence[_Item]) -> dict[str, str]:
+    """How paths below each root begin: "" where there is one root, else with its name."""
+    reals = list(dict.fromkeys(os.path.realpath(root) for item in items for root in item.roots))
+    if len(reals) == 1:
+        return {reals[0]: ""}
+    found: dict[str, str] = {}
+    for real in reals:
+        name, number = normal(os.path.basename(real)) or "root", 1  # noqa: PTH119 - strings
+        while f"{name}/" in found.values():
+            number += 1
+            name = f"{normal(os.path.basename(real))}-{number}"  # noqa: PTH119
+        found[real] = f"{name}/"
+    return found
 
 
-def _nothing(asked: str, walker: Walker) -> DeitftError:
-    if not walker.count_photos(""):
-        return _no_photos(asked)
-    text = f"the photos lie directly in {shown(asked)}, nothing says which class they are"
-    return DataError(text, "put each class into a folder of its own", id="D1", files=(asked,))
+@dataclass(frozen=True, slots=True)
+class _Looking:
+    """How things that were named are looked at."""
+
+    prefixes: dict[str, str]
+    need_train: bool
+    labelled: bool
+    nested: bool
+    column: str | None
+    cache_dir: Path | None
+    task: Task
+
+    def at(self, item: _Item) -> Found:
+        """The photos of one thing. ``need_train`` holds of all together: a lone val folder is one of several."""
+        prefix = self.prefixes[os.path.realpath(item.roots[0])]
+        if item.kind == "table":
+            roots = tuple((self.prefixes[os.path.realpath(root)], os.path.realpath(root)) for root in item.roots)
+            table = Table(item.path, roots, " and ".join(str(root) for root in item.roots))
+            return find_in_table(
+                table, labelled=self.labelled, group_by=self.column, cache_dir=self.cache_dir, task=self.task
+            )
+        if item.shards is not None:
+            return find_in_shards(
+                item.shards,
+                prefix,
+                need_train=self.need_train,
+                labelled=self.labelled,
+                cache_dir=self.cache_dir,
+                task=self.task,
+            )
+        return find_in_folders(str(item.path), prefix, Layout(self.nested, self.need_train), self.task)
 
 
-def _class_folders(walker: Walker, asked: str, *, need_train: bool) -> list[ClassFolder]:
-    """The class folders of the layout that this root has; what lies beside them is noted as ignored."""
-    names = walker.folders()
-    sides = {name: SPLIT_SPELLINGS.get(name.strip().lower()) for name in names}
-    # A folder of such a name that holds mainly photos is a class: vehicles may be called "train".
-    splits = {
-        name: side
-        for name, side in sides.items()
-        if side is not None and len(walker.folders(name)) > walker.count_photos(name)
-    }
-    walker.note_loose("", OUTSIDE)
-    if not _is_split_layout(splits, names, asked, need_train=need_train):
-        return [ClassFolder(NONE, normal(name), name) for name in names]
-    folders = []
-    for name, side in splits.items():
-        walker.note_loose(name, OUTSIDE)
-        folders += [ClassFolder(side, normal(label), f"{name}/{label}") for label in walker.folders(name)]
-    return folders
-
-
-def _is_split_layout(splits: dict[str, int], names: list[str], asked: str, *, need_train: bool) -> bool:
-    listed = ", ".join(f'"{shown(name)}"' for name in splits)
-    others = [shown(name) for name in names if name not in splits]
-    if len(set(splits.values())) < len(splits):
-        text = f"{shown(asked)} has two folders for one split: {listed}"
-        raise DataError(text, "merge them, or rename one", id="LAYOUT", files=tuple(splits))
-    if TRAIN not in splits.values():
-        if splits and not others:
-            if not need_train:
-                return True
-            text = f"{shown(asked)} has {listed} but no train folder"
-            hint = "add train with the same class folders, or rename these if they are classes"
-            raise DataError(text, hint, id="D9", files=tuple(splits))
-        return False
-    if others and len(splits) > 1:
-        text = f'{shown(asked)} has the split folders {listed} and beside them "{others[0]}"'
-        raise DataError(text, f'move "{others[0]}" away, or into the splits', id="LAYOUT", files=tuple(others))
-    return not others
-
-
-def _list(walker: Walker, folders: list[ClassFolder], task: Task) -> npt.NDArray[np.int64]:
-    """Walk every class folder; which folder each photo belongs to."""
-    owners: list[npt.NDArray[np.int64]] = []
-    for index, folder in enumerate(folders):
-        owners.append(np.full(walker.walk(folder.path), index, np.int64))
-        task.advance(len(owners[-1]))
-    places = {folder.path: index for index, folder in enumerate(folders)}
-    for link, count in walker.follow_links():
-        parts = link.split("/")
-        place = places[parts[0]] if parts[0] in places else places["/".join(parts[:2])]
-        owners.append(np.full(count, place, np.int64))
-        task.advance(count)
-    return np.concatenate([np.zeros(0, np.int64), *owners])
-
-
-def _classes(full: list[ClassFolder], asked: str, walker: Walker) -> tuple[str, ...]:
+def _classes(full: list[ClassFolder], found: Found, asked: str) -> tuple[str, ...]:
     """Class names in their order; train decides where there are splits."""
-    if not full:
-        raise _nothing(asked, walker)
     known = sorted({folder.name for folder in full if folder.split in (NONE, TRAIN)})
     if not known:
-        raise _no_photos(f"{asked}/train")
+        raise no_photos(f"{asked}/train")
     unknown = [folder for folder in full if folder.name not in known]
     if unknown:
         first = min(unknown, key=lambda folder: (folder.split, folder.name))
@@ -212,17 +234,13 @@ def _classes(full: list[ClassFolder], asked: str, walker: Walker) -> tuple[str, 
         )
     if len(known) == 1:
         text = f'only one class ("{shown(known[0])}")'
-        # Unpacked one folder too deep is the usual reason.
-        deeper = len(walker.folders(full[0].path)) > 1
-        inner = f"; did you mean {shown(asked)}/{shown(full[0].path)}?" if deeper else ""
+        inner = f"; did you mean {found.deeper}?" if found.deeper else ""
         raise DataError(text, f"a classifier needs at least two class folders{inner}", id="D1")
     return tuple(known)
 
 
-def _of_model(full: list[ClassFolder], asked: str, walker: Walker, classes: tuple[str, ...]) -> tuple[str, ...]:
+def _of_model(full: list[ClassFolder], classes: tuple[str, ...]) -> tuple[str, ...]:
     """The model's classes, if every photo is of one of them."""
-    if not full:
-        raise _nothing(asked, walker)
     unknown = sorted({folder.name for folder in full if folder.name not in classes})
     if unknown:
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
@@ -233,11 +251,6 @@ def _of_model(full: list[ClassFolder], asked: str, walker: Walker, classes: tupl
             files=[folder.path for folder in full if folder.name in unknown],
         )
     return classes
-
-
-def _empty_notice(folder: ClassFolder) -> Notice:
-    text = f'class folder "{shown(folder.path)}" has no photos, no class is made of it'
-    return Notice(id="D1", severity="warning", text=text, files=(folder.path,))
 
 
 def _missing_notices(full: list[ClassFolder], classes: tuple[str, ...]) -> list[Notice]:
@@ -262,40 +275,93 @@ def _missing_notices(full: list[ClassFolder], classes: tuple[str, ...]) -> list[
     return notices
 
 
-def _sorted(paths: list[str]) -> list[int]:
+def _sorted(paths: list[str]) -> npt.NDArray[np.int64]:
     """The order of paths by code points of their composed form."""
     if all(map(str.isascii, paths)):
-        return sorted(range(len(paths)), key=paths.__getitem__)
-    return sorted(range(len(paths)), key=lambda index: (normal(paths[index]), paths[index]))
+        return np.array(sorted(range(len(paths)), key=paths.__getitem__), np.int64)
+    return np.array(sorted(range(len(paths)), key=lambda row: (normal(paths[row]), paths[row])), np.int64)
 
 
-def _catalog(
-    walker: Walker,
-    folders: list[ClassFolder],
-    owners: npt.NDArray[np.int64],
-    classes: tuple[str, ...],
-    ignored: tuple[tuple[str, str], ...],
-    notices: tuple[Notice, ...],
-) -> Catalog:
-    listed: Listed = walker.photos
-    count = len(listed.paths)
-    order = _sorted(listed.paths)
-    numbers = np.frombuffer(listed.numbers, np.int64).reshape(count, 4)[order]
-    number_of = {name: index for index, name in enumerate(classes)}
-    labels = np.array([number_of.get(folder.name, -1) for folder in folders], np.int32)
-    sides = np.array([folder.split for folder in folders], np.int8)
-    return Catalog(
-        root=Path(walker.root).absolute(),
-        classes=classes,
-        paths=[listed.paths[index] for index in order],
-        labels=labels[owners[order]],
-        given=sides[owners[order]],
-        sizes=numbers[:, 0].copy(),
-        stamps=numbers[:, 1:].copy(),
-        digests=object_column([b""] * count),
-        widths=np.zeros(count, np.int32),
-        heights=np.zeros(count, np.int32),
-        notes=np.zeros(count, np.uint16),
-        ignored=ignored,
-        notices=notices,
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Photos to predict, as paths a person knows, and where they are. ``named``: those named one by one."""
+
+    paths: list[str]
+    places: Places
+    named: frozenset[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def list_photos(paths: Sequence[Path], *, progress: Progress, cache_dir: Path | None = None) -> Listing:
+    """Photos to predict, labels or not: files as they are named, folders walked (sorted, junk left out), shards
+    and tables listed. Each path once.
+
+    Raises:
+        MissingInputError: a path is not there, or there is no photo at all (id D1).
+        DataError: a link leaves its folder (S4); a name that is not UTF-8 (D21); a table (D19), a shard (D20, S3).
+    """
+    found: dict[str, None] = {}
+    places: dict[str, Place] = {"": FolderPlace("", "")}  # for files named one by one
+    named: set[str] = set()
+    origin: list[str] = []
+    with progress.task("Listing photos", unit="photos") as task:
+        for path in paths:
+            if not path.exists():
+                raise MissingInputError(f"no such file or folder: {shown(str(path))}", id="D1", files=(str(path),))
+            part = _photos_at(path, progress, cache_dir, task)
+            if part is None:
+                found[str(path)] = None
+                named.add(str(path))
+                task.advance(1)
+                continue
+            found |= dict.fromkeys(part.paths)
+            places |= {place.prefix: place for place in part.places if place.prefix}
+            origin += part.origin
+    if not found:
+        raise no_photos(", ".join(str(path) for path in paths))
+    return Listing(list(found), Places(tuple(places.values()), tuple(origin)), frozenset(named))
+
+
+def _photos_at(path: Path, progress: Progress, cache_dir: Path | None, task: Task) -> Found | None:
+    """The photos of one path, sorted, their labels not looked at; None where it is itself a photo."""
+    start = "" if str(path) == "." else str(path).rstrip("/") + "/"
+    if path.is_dir() and shards_in(str(path)) is None:
+        return _below(path, start, progress, task)
+    if not path.is_dir() and path.suffix.lower() not in (*TABLES, TAR):
+        return None
+    item = _item(path, ())
+    root = os.path.realpath(item.roots[0])
+    parent = str(item.roots[0])
+    looking = _Looking(
+        {root: "" if parent == "." else parent.rstrip("/") + "/"}, False, False, False, None, cache_dir, task
+    )
+    found = looking.at(item)
+    for notice in ignored_notices(sorted(found.ignored), listed=False):
+        progress.warn(notice)
+    return found if item.kind == "table" else _in_order(found)
+
+
+def _in_order(found: Found) -> Found:
+    return replace(found, paths=[found.paths[index] for index in _sorted(found.paths).tolist()])
+
+
+def _below(folder: Path, prefix: str, progress: Progress, task: Task) -> Found:
+    walker = Walker(str(folder))
+    task.advance(walker.walk(""))
+    for _, count in walker.follow_links():
+        task.advance(count)
+    check_decodable(walker.photos.paths)
+    for notice in (*ignored_notices(sorted(walker.ignored), listed=False), *loop_notices(walker.met_twice)):
+        progress.warn(notice)
+    paths = walker.photos.paths
+    real = os.path.realpath(folder)
+    return Found(
+        paths=[prefix + paths[index] for index in _sorted(paths).tolist()],
+        numbers=np.zeros((0, 4), np.int64),
+        owners=np.full(len(paths), UNLABELLED, np.int64),
+        folders=[],
+        places=(FolderPlace(prefix, real),),
+        origin=(real,),
     )

@@ -10,7 +10,8 @@ Exceptions, per class and by its number of units:
   photo comes that lies nearer, the other goes back into train.
 - 3 to 9: by the thresholds alone; where all would be held out, the one farthest inside goes into train.
 - 1 or 2: all in train.
-A class that grows past 3 or 10 changes its rule once.
+A class that grows past 3 or 10 changes its rule once. Where all of this leaves val (test) without a single photo,
+each class of 4 or more gives it the unit that lies nearest.
 
 A split the user gave is kept as it is; what is missing of val and test is carved from train by the same rule.
 """
@@ -22,16 +23,16 @@ import io
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from deitft.core.files import write_text
-from deitft.core.keys import key
 from deitft.core.records import csv_text, unguard_cell
+from deitft.data.audit_same import near_leaks
 from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, TRAIN, VAL, Catalog, counted, normal, shown
+from deitft.data.units import units_of
 from deitft.errors import DataError, MissingInputError, Notice
 
 COLUMNS = ("path", "label", "split", "sha256")
@@ -39,6 +40,9 @@ ALWAYS_HELD_OUT = 10
 """Units a class needs to have at least one in val and in test."""
 NEVER_HELD_OUT = 2
 """Units up to which a class stays in train as a whole."""
+
+GIVES_TO_EMPTY = 4
+"""Units a class needs to give one to a side that would be empty: two stay in train."""
 
 _BANDS = ((10_000, 0.10), (20_000, 0.08), (50_000, 0.06), (100_000, 0.04), (200_000, 0.03), (500_000, 0.02))
 
@@ -90,7 +94,7 @@ def assign(catalog: Catalog, *, seed: int, groups: Sequence[str] | None = None) 
     pool = np.flatnonzero(split == TRAIN)
     if not carved or not len(pool):
         return Splits(split, (), "as the folders say")
-    units, hashes, notices = _units(catalog, seed, groups)
+    units, hashes, notices = units_of(catalog, seed, groups)
     share = held_out_share(len(pool))
     held = _Carving(units[pool], catalog.labels[pool], hashes, share, carved)
     # Content that already stands on a given side draws nothing after it.
@@ -101,71 +105,6 @@ def assign(catalog: Catalog, *, seed: int, groups: Sequence[str] | None = None) 
     note = f"{names}: {share:.1%} of the photos each, by content, seed {seed}"
     note += f"; {' and '.join(kept)} as the folders say" if kept else ""
     return Splits(split, (*notices, *_untested(catalog, split, carved)), note)
-
-
-def _units(
-    catalog: Catalog, seed: int, groups: Sequence[str] | None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], list[Notice]]:
-    """(unit of each row [N], hash of each unit in [0, 1) [U], notices of groups that merged)."""
-    salt = key("split", seed).to_bytes(8, "little")
-    contents = catalog.contents
-    # A photo that could not be read has no content: it stands for itself, by its path.
-    alone = np.flatnonzero(contents < 0)
-    contents[alone] = contents.max(initial=-1) + 1 + np.arange(len(alone))
-    _, first, contents = np.unique(contents, return_index=True, return_inverse=True)
-    values = np.zeros(len(first), np.uint64)
-    for number, row in enumerate(first.tolist()):
-        data = catalog.digests[row] or b"path\0" + normal(catalog.paths[row]).encode()
-        values[number] = int.from_bytes(blake2b(data, digest_size=8, key=salt).digest(), "little")
-    if groups is None or not any(groups):
-        return contents, _uniform(values), []
-    return _merged(contents, values, groups, salt)
-
-
-def _merged(
-    contents: npt.NDArray[np.int64], values: npt.NDArray[np.uint64], groups: Sequence[str], salt: bytes
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], list[Notice]]:
-    """Units of declared groups: what is connected by content or group is one, and goes by its group's hash."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    names = sorted({name for name in groups if name})
-    number_of = {name: len(values) + index for index, name in enumerate(names)}
-    rows = [row for row, name in enumerate(groups) if name]
-    nodes = len(values) + len(names)
-    ends = (contents[rows], np.array([number_of[groups[row]] for row in rows]))
-    graph = coo_array((np.ones(len(rows), np.int8), ends), shape=(nodes, nodes))
-    count, unit_of = connected_components(graph, directed=False)
-    own = [blake2b(b"group\0" + name.encode(), digest_size=8, key=salt).digest() for name in names]
-    merged = np.full(count, np.iinfo(np.uint64).max, np.uint64)
-    inside = np.bincount(unit_of[len(values) :], minlength=count)
-    single = np.flatnonzero(inside[unit_of[: len(values)]] == 0)
-    merged[unit_of[single]] = values[single]
-    group_values = np.array([int.from_bytes(value, "little") for value in own], np.uint64)
-    np.minimum.at(merged, unit_of[len(values) :], group_values)
-    units = unit_of[contents].astype(np.int64)
-    return units, _uniform(merged), _merging_notices(names, unit_of[len(values) :], inside)
-
-
-def _uniform(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
-    return (values >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _merging_notices(
-    names: Sequence[str], unit_of: npt.NDArray[np.int32], inside: npt.NDArray[np.int64]
-) -> list[Notice]:
-    together: dict[int, list[str]] = {}
-    for name, unit in zip(names, unit_of.tolist(), strict=True):
-        if inside[unit] > 1:
-            together.setdefault(unit, []).append(name)
-    if not together:
-        return []
-    first = " and ".join(f'"{shown(name)}"' for name in next(iter(together.values()))[:2])
-    count = sum(map(len, together.values()))
-    text = f"{count} groups share photos and are kept together, first: {first}"
-    return [
-        Notice(id="GROUPS", severity="warning", text=text, details={"merged": list(together.values())}),
-    ]
 
 
 class _Carving:
@@ -209,6 +148,11 @@ class _Carving:
             if len(units) >= ALWAYS_HELD_OUT:
                 for side in self.carved:
                     self._at_least_one(units, side)
+        for side in self.carved:
+            if not (self.side == side).any():
+                for units in self.units_of:
+                    if len(units) >= GIVES_TO_EMPTY:
+                        self._at_least_one(units, side)
         for units in self.units_of:
             self._keep_some_in_train(units)
         return self.side
@@ -289,6 +233,7 @@ def read_splits(path: Path, catalog: Catalog, *, allow_leak: bool = False) -> Sp
         verb = "is" if len(left) == 1 else "are"
         text = f"{counted(len(left), 'photo')} {verb} not in {path.name} and left out, first: {shown(left[0])}"
         notices.append(Notice(id="D19", severity="warning", text=text, files=tuple(left)))
+    notices += [finding.notice() for finding in near_leaks(catalog, split)]
     return Splits(split, tuple(notices), f"as {shown(path.name)} says")
 
 
@@ -369,7 +314,7 @@ def _check_pinned(path: Path, catalog: Catalog, split: npt.NDArray[np.int8], all
             raise DataError(text, "give every class some", id="D19", files=(str(path),))
     if allow_leak:
         return
-    contents = np.where(split >= 0, catalog.contents, -1)
+    contents = np.where(split >= 0, catalog.pictures, -1)
     for late, early in ((TEST, TRAIN), (VAL, TRAIN), (TEST, VAL)):
         both = np.intersect1d(contents[split == late], contents[split == early])
         if (both >= 0).any():

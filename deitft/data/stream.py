@@ -247,7 +247,7 @@ class EvalStream:
     """Photos in their order, each exactly once: uint8 images [B, 3, S, S] and their positions int64 [B].
 
     The caller normalises (``transforms.normalise``). With ``on_bad`` a photo that cannot be had is reported and
-    left out, so a batch may be smaller; without it the first one is an error.
+    left out, so a batch may be smaller; without it the first one is an error, which names the ``way_on``.
     """
 
     def __init__(
@@ -258,9 +258,10 @@ class EvalStream:
         batch: int,
         workers: int = 0,
         on_bad: OnBad | None = None,
+        way_on: str = "run the same command again",
     ) -> None:
         self.photos, self.pre, self.batch, self.workers = photos, pre, batch, workers
-        self.on_bad = on_bad
+        self.on_bad, self.way_on = on_bad, way_on
         self._reader = Reader(photos, EvalViews(pre), pre.background, stop_at_fault=on_bad is None)
 
     def __len__(self) -> int:
@@ -279,7 +280,7 @@ class EvalStream:
         try:
             for loaded in source:
                 for fault in loaded.faults:
-                    hint = "restore it and run the same command again"
+                    hint = f"restore it and {self.way_on}"
                     error = _photo_error(self.photos, fault, during="evaluation", place="", hint=hint)
                     if self.on_bad is None:
                         raise error

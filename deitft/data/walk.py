@@ -51,6 +51,7 @@ class Walker:
     _real_root: str = ""
     _links: list[str] = field(default_factory=list)
     _seen: set[tuple[int, int]] = field(default_factory=set)
+    _later: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._real_root = os.path.realpath(self.root)
@@ -63,7 +64,7 @@ class Walker:
         """
         names = []
         for entry in self._entries(below):
-            if _is_folder(entry) and not is_junk_folder(entry.name):
+            if is_folder(entry) and not is_junk_folder(entry.name):
                 if entry.is_symlink():
                     self._confine(_join(below, entry.name))
                 names.append(entry.name)
@@ -81,12 +82,16 @@ class Walker:
         self._seen.add(self._identity(below))
         for entry in self._entries(below):
             path = _join(below, entry.name)
-            if _is_folder(entry):
+            if is_folder(entry):
                 if is_junk_folder(entry.name):
                     self.ignored.append((path, f"{entry.name}/"))
             else:
                 is_photo = _has_photo_extension(entry.name)
-                self.ignored.append((path, photo_kind if is_photo else _file_kind(entry.name)))
+                self.ignored.append((path, photo_kind if is_photo else file_kind(entry.name)))
+
+    def reserve(self, folders: Sequence[str]) -> None:
+        """Folders that will be walked: met earlier inside another one (mounted there), they are passed over."""
+        self._later |= {self._identity(folder) for folder in folders if self._is_real(folder)}
 
     def walk(self, below: str) -> int:
         """Add every photo below a folder, at any depth; how many these are. A linked folder waits.
@@ -96,9 +101,10 @@ class Walker:
             StorageError: a folder cannot be read (id D1).
         """
         before = len(self.photos.paths)
-        if os.path.realpath(self._path(below)) != _join(self._real_root, below).rstrip("/"):
+        if not self._is_real(below):
             self._links.append(below)
             return 0
+        self._later.discard(self._identity(below))
         waiting = [below]
         while waiting:
             waiting += self._read_folder(waiting.pop())
@@ -117,14 +123,18 @@ class Walker:
     def _read_folder(self, folder: str) -> list[str]:
         """Add a folder's photos; the folders in it are returned."""
         identity = self._identity(folder)
-        if identity in self._seen:
+        if identity in self._seen or identity in self._later:
             self.met_twice.append(folder)
             return []
         self._seen.add(identity)
         inside = []
+        start = f"{folder}/" if folder else ""
         for entry in self._entries(folder):
-            path = _join(folder, entry.name)
-            if entry.is_symlink():
+            name = entry.name
+            path = start + name
+            if name[name.rfind(".") :].lower() in FORMAT_OF_EXTENSION and entry.is_file(follow_symlinks=False):
+                self._add_plain(name, path, entry)  # what nearly all are
+            elif entry.is_symlink():
                 self._add_link(entry, path)
             elif not entry.is_dir():
                 self._add_file(entry.name, path, entry)
@@ -133,6 +143,10 @@ class Walker:
             else:
                 inside.append(path)
         return inside
+
+    def _is_real(self, folder: str) -> bool:
+        """Whether no link leads there from the root."""
+        return os.path.realpath(self._path(folder)) == _join(self._real_root, folder).rstrip("/")
 
     def _identity(self, folder: str) -> tuple[int, int]:
         status = os.stat(self._path(folder))  # noqa: PTH116 - strings: there may be a million paths
@@ -153,6 +167,17 @@ class Walker:
         else:
             self._links.append(path)
 
+    def _add_plain(self, name: str, path: str, entry: os.DirEntry[str]) -> None:
+        """A regular file with the extension of a photo."""
+        if name[0] == ".":
+            self.ignored.append((path, file_kind(name)))
+            return
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:  # removed since the folder was read
+            return
+        self.photos.add(path, status)
+
     def _add_file(self, name: str, path: str, entry: os.DirEntry[str]) -> None:
         try:
             status = entry.stat()
@@ -163,7 +188,7 @@ class Walker:
         elif _may_be_photo(name) and (_extension(name) or self._looks_like_photo(path)):
             self.photos.add(path, status)
         else:
-            self.ignored.append((path, _file_kind(name)))
+            self.ignored.append((path, file_kind(name)))
 
     def _looks_like_photo(self, path: str) -> bool:
         try:
@@ -260,14 +285,16 @@ def _may_be_photo(name: str) -> bool:
     return _has_photo_extension(name) or not (name.startswith(".") or _extension(name))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """True for a folder or a link to one; false, too, where that cannot be told."""
     try:
         return entry.is_dir()
     except OSError:
         return False
 
 
-def _file_kind(name: str) -> str:
+def file_kind(name: str) -> str:
+    """What sort of file this is that is no photo, by its name, for a count of them."""
     if name.startswith("._"):
         return "._*"
     if name == ".DS_Store" or name.lower() in _JUNK_FILES:

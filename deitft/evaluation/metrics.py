@@ -155,6 +155,7 @@ def evaluate(
     split: str = "test",
     majority_class: int | None = None,
     groups: Groups | None = None,
+    contents: Sequence[bytes] | None = None,
     seed: int = 0,
     draws: int = DRAWS,
 ) -> Metrics:
@@ -162,13 +163,14 @@ def evaluate(
 
     ``classes`` name the C columns. ``majority_class`` is the constant answer to beat: the most frequent class in
     train; without it the most frequent one here, which flatters it. ``groups`` (one a photo) make the intervals
-    those of drawing whole groups. The order of the photos changes nothing.
+    those of drawing whole groups. The order of the photos changes nothing; with ``contents`` (one a photo,
+    as their SHA-256) what they are called does not either, to the last bit.
 
     Raises:
         DataError: no photo with a label (LABELS), a logit that is not a number (N1), or class names of another
             count than columns (CLASSES).
     """
-    judged, order = _judged(predictions, classes, split)
+    judged, order = _judged(predictions, classes, split, contents)
     in_order = None if groups is None else [groups[row] for row in order]
     logits, labels = judged.logits(), judged.labels
     predicted = np.asarray(logits.argmax(axis=1))
@@ -227,8 +229,10 @@ def validation_scores(predictions: Predictions) -> dict[str, float]:
     }
 
 
-def _judged(predictions: Predictions, classes: Sequence[object], split: str) -> tuple[Predictions, Ints]:
-    """The photos with a label, by path, and where each stood."""
+def _judged(
+    predictions: Predictions, classes: Sequence[object], split: str, contents: Sequence[bytes] | None = None
+) -> tuple[Predictions, Ints]:
+    """The photos with a label, by content or path, and where each stood."""
     if predictions.num_classes != len(classes):
         raise DataError(
             f"the predictions have {predictions.num_classes} columns for {len(classes)} classes",
@@ -240,7 +244,8 @@ def _judged(predictions: Predictions, classes: Sequence[object], split: str) -> 
         raise DataError(
             f"no {split} photo has a label", "put photos into class folders to judge them", id="LABELS"
         )
-    order = np.array(sorted(known, key=lambda row: predictions.paths[row]), dtype=np.int64)
+    keys: Sequence[str | bytes] = predictions.paths if contents is None else contents
+    order = np.array(sorted(known.tolist(), key=lambda row: (keys[row], predictions.labels[row])), dtype=np.int64)
     return predictions.rows(order), order
 
 

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from deitft.core.progress import Progress, Silent
 from deitft.core.units import parse_seconds
-from deitft.errors import MissingInputError, UsageError
+from deitft.data.bad_photo import pixel_limit
+from deitft.errors import UsageError
 from deitft.runs import asked
 from deitft.runs.request import DASHBOARDS, RunResult, TrainRequest
 
 
 def finetune(
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     *,
+    root: str | Path | Sequence[str | Path] = (),
+    nested: bool = False,
+    group_by: str | None = None,
     model: str | None = None,
     recipe: str | Path = "finetune",
     set: Sequence[str] = (),
@@ -33,6 +37,7 @@ def finetune(
     time_limit: str | None = None,
     strict: bool = False,
     skip_bad: bool = False,
+    max_pixels: str | int | None = None,
     allow_leak: bool = False,
     resume: bool = False,
     allow_changed: Sequence[str] = (),
@@ -43,7 +48,10 @@ def finetune(
 ) -> RunResult:
     """Train a classifier on a folder of photos and leave a run folder with model, evidence and report.
 
-    ``data`` holds one folder a class, or train/val/test folders of these. ``set`` overrides recipe fields
+    ``data`` is a folder of one folder a class, or of train/val/test folders of these; a table (CSV, Parquet) of
+    paths and labels, which begin at its own folder or at ``root``; tar shards; or several of these. With
+    ``nested`` every folder inside a class folder is a class of its own. ``group_by``, a table's column or a
+    regular expression on file names, says what stays on one side of the split. ``set`` overrides recipe fields
     ("optim.lr=1e-4"). ``time_limit`` ("30m") bounds the whole command. ``resume`` goes on with the newest
     unfinished run of these photos. ``dry_run`` measures and plans, and writes nothing. ``probe`` adds the
     frozen-feature baseline to the report. The other keywords are those of ``deitft finetune --help``.
@@ -55,14 +63,13 @@ def finetune(
         DeitftError: anything that a user can mend; ``.line`` says how.
     """
     started = time.monotonic()  # a time limit counts the imports below, too
-    data = asked.folder(data, "data")
-    require_folder(data)
+    source = asked.source(data, root, nested, group_by)
     from deitft.runs.resume import resume_newest
     from deitft.runs.train import train
 
     request = TrainRequest(
         verb="finetune",
-        data=data,
+        data=source,
         model=asked.text(model, "model"),
         recipe=recipe if isinstance(recipe, str) else str(asked.folder(recipe, "recipe")),
         set=asked.texts(set, "set"),
@@ -80,6 +87,7 @@ def finetune(
         time_limit=duration(time_limit),
         strict=strict,
         skip_bad=skip_bad,
+        max_pixels=asked.pixels(max_pixels),
         allow_leak=allow_leak,
         resume=resume,
         allow_changed=asked.texts(allow_changed, "allow_changed"),
@@ -89,18 +97,8 @@ def finetune(
         started=started,
         progress=progress or Silent(),
     )
-    return resume_newest(request) if resume else train(request)
-
-
-def require_folder(data: Path) -> None:
-    """A wrong path is answered at once, before anything heavy is loaded.
-
-    Raises:
-        MissingInputError: no such folder (id D1).
-    """
-    if not data.is_dir():
-        what = "not a folder" if data.exists() else "no such folder"
-        raise MissingInputError(f"{what}: {data}", "check the path", id="D1", files=[str(data)])
+    with pixel_limit(request.max_pixels):
+        return resume_newest(request) if resume else train(request)
 
 
 def duration(text: str | None) -> float | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deitft.core.progress import Progress, Silent
+from deitft.data.bad_photo import pixel_limit
 from deitft.runs import asked
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ def predict(
     photos: str | Path | Sequence[str | Path],
     *,
     top: int = 5,
+    max_pixels: str | int | None = None,
     batch: int | None = None,
     device: str = "auto",
     threads: int | None = None,
@@ -26,7 +28,8 @@ def predict(
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> PredictionTable:
-    """Say what is on photos. ``photos`` are files and folders; ``top`` classes are given for each.
+    """Say what is on photos. ``photos`` are files, folders, tar shards and tables (CSV, Parquet) of paths; ``top``
+    classes are given for each.
 
     A photo that was named and cannot be read is an error; one found in a folder is listed as such and the
     others go on. With ``out`` (a CSV file) the answers are written as they come, and the same command goes on
@@ -38,15 +41,16 @@ def predict(
     """
     from deitft.runs.predicting import predict_photos
 
-    return predict_photos(
-        asked.folder(run, "run"),
-        [asked.folder(photo, "photos") for photo in ([photos] if isinstance(photos, str | Path) else photos)],
-        top=asked.whole(top, "top", 1) or 1,
-        batch=asked.whole(batch, "batch", 1),
-        device=device,
-        threads=asked.whole(threads, "threads", 1),
-        workers=asked.whole(workers, "workers", 0),
-        precision=precision,
-        out=None if out is None else asked.folder(out, "out"),
-        progress=progress or Silent(),
-    )
+    with pixel_limit(asked.pixels(max_pixels)):
+        return predict_photos(
+            asked.folder(run, "run"),
+            [asked.folder(photo, "photos") for photo in ([photos] if isinstance(photos, str | Path) else photos)],
+            top=asked.whole(top, "top", 1) or 1,
+            batch=asked.whole(batch, "batch", 1),
+            device=device,
+            threads=asked.whole(threads, "threads", 1),
+            workers=asked.whole(workers, "workers", 0),
+            precision=precision,
+            out=None if out is None else asked.folder(out, "out"),
+            progress=progress or Silent(),
+        )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deitft.core.progress import Progress, Silent
+from deitft.data.bad_photo import pixel_limit
 from deitft.runs import asked
 from deitft.runs.request import DASHBOARDS, RunResult, TrainRequest
 
@@ -32,6 +33,7 @@ def resume(
         MissingInputError: no run there.
     """
     from deitft.core.records import read_run_record
+    from deitft.data.source import Source
     from deitft.recipe.plan import read_plan
     from deitft.runs.folder import open_run
     from deitft.runs.resume import resume as go_on
@@ -42,20 +44,22 @@ def resume(
     plan = read_plan(folder.plan)
     request = TrainRequest(
         verb=record.verb,
-        data=Path(plan.data),
+        data=Source.read(record.data.get("source"), plan.data),
         seed=plan.seed,
         runs_dir=folder.path.parent,
         name=folder.name,
         device=device,
         threads=asked.whole(threads, "threads", 1),
         workers=asked.whole(workers, "workers", 0),
-        strict=record.options.get("strict", False),
-        skip_bad=record.options.get("skip_bad", False),
-        allow_leak=record.options.get("allow_leak", False),
-        probe=record.options.get("probe", True),
+        strict=bool(record.options.get("strict", False)),
+        skip_bad=bool(record.options.get("skip_bad", False)),
+        max_pixels=asked.pixels(record.options.get("max_pixels")),
+        allow_leak=bool(record.options.get("allow_leak", False)),
+        probe=bool(record.options.get("probe", True)),
         allow_changed=asked.texts(allow_changed, "allow_changed"),
         log_to=asked.texts(log_to, "log_to", DASHBOARDS),
         progress=progress or Silent(),
     )
     named = run if run.resolve().parent == folder.checkpoints.resolve() else None
-    return go_on(folder, request, checkpoint=named)
+    with pixel_limit(request.max_pixels):
+        return go_on(folder, request, checkpoint=named)

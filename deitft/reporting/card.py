@@ -157,6 +157,8 @@ def _scores(facts: CardFacts) -> str:
     text = f"Measured on {metrics.get('n', 0):,} {escaped(facts.claim_split)} photos"
     if facts.claim_split == "val":
         text += ", which also chose the weights and the temperature: **these figures flatter the model**.\n\n"
+    elif facts.claim_split == "train":
+        text += ", which the model has learned from: **these figures say nothing of new photos**.\n\n"
     else:
         text += " that chose nothing.\n\n"
     text += "\n".join(rows)

@@ -1,4 +1,5 @@
-"""The run report: one offline HTML file, readable without JavaScript, in print and on a phone.
+"""The run report, and what every page is made with: one offline HTML file, readable without JavaScript, in print
+and on a phone.
 
 Every text is escaped twice over: jinja2's autoescape for HTML, and ``visible`` for what would be invisible or
 turn its surroundings. The only script is static and holds no data; the page's policy admits it by its hash.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,11 @@ from markupsafe import Markup
 from deitft.core.files import write_text
 from deitft.core.records import version_of
 from deitft.core.units import format_seconds
+from deitft.errors import Notice
 from deitft.reporting import plots, tables, thumbnails
+from deitft.reporting.check_data import PAIRS_FIRST, Part, Pixels, numbered
 from deitft.reporting.next_step import next_step, plural
-from deitft.reporting.report_data import Estimate, Pixels, ReportData
+from deitft.reporting.report_data import Estimate, ReportData
 from deitft.reporting.visible import shortened, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,7 +55,19 @@ def write_report(path: Path, data: ReportData) -> int:
 
 def render_report(data: ReportData) -> str:
     """The page as text. The same data gives the same text."""
-    return _environment().get_template("report.html.j2").render(context(data))
+    return render_page("report.html.j2", context(data))
+
+
+def render_page(template: str, values: dict[str, Any]) -> str:
+    """A page in the frame that all of them share: style, script, policy."""
+    script = _asset("script.js")
+    frame = {
+        "version": version_of("deitft"),
+        "style": Markup(_asset("style.css")),
+        "script": Markup(script),
+        "policy": content_policy(script),
+    }
+    return _environment().get_template(template).render(frame | values)
 
 
 def content_policy(script: str) -> str:
@@ -109,14 +125,9 @@ def _large(image: Pixels) -> str:
 
 def context(data: ReportData) -> dict[str, Any]:
     """What the templates read: the data, the rows made of it, the drawings."""
-    script = _asset("script.js")
     asked, rest = tables.plan_lines(data.plan) if data.plan is not None else ([], [])
     return {
         "data": data,
-        "version": version_of("deitft"),
-        "style": Markup(_asset("style.css")),
-        "script": Markup(script),
-        "policy": content_policy(script),
         "next": next_step(data),
         "headline": tables.headline(data),
         "worst": tables.worst_pairs(data),
@@ -124,6 +135,8 @@ def context(data: ReportData) -> dict[str, Any]:
         "class_lines": tables.class_lines(data),
         "matrix": tables.matrix(data),
         "split_lines": tables.split_lines(data),
+        "split_names": list(data.splits.counts) if data.splits is not None else [],
+        **found_values(data.findings or (), data.found, "check.json"),
         "asked": asked,
         "plan_rest": rest,
         "environment": tables.environment_lines(data.environment),
@@ -138,6 +151,19 @@ def context(data: ReportData) -> dict[str, Any]:
         "pairs_shown": PAIRS_SHOWN,
         "samples_shown": SAMPLES_SHOWN,
         "views_shown": VIEWS_SHOWN,
+    }
+
+
+def found_values(notices: Sequence[Notice], found: Sequence[Part], details_file: str) -> dict[str, Any]:
+    """What the templates about findings read; ``details_file`` names where all of them stand."""
+    parts = numbered(found)
+    return {
+        "notices": notices,
+        "parts": parts,
+        "anchors": [anchor if part.shown else "" for anchor, _, part in parts],
+        "details_file": details_file,
+        "pairs_first": PAIRS_FIRST,
+        "found_first": PHOTOS_FIRST,
         "files_shown": tables.FILES_SHOWN,
     }
 

@@ -32,6 +32,7 @@ def next_step(data: ReportData) -> NextStep:
     rules: tuple[Callable[[ReportData], NextStep | None], ...] = (
         _nothing_measured,
         _leak,
+        _nothing_held_out,
         _no_better_than_majority,
         _probe_is_better,
         _still_rising,
@@ -65,6 +66,16 @@ def _leak(data: ReportData) -> NextStep | None:
         return None
     where = f"{data.claim_split} photos that are also in train"
     return NextStep(f"Remove the {where} and measure again: until then the score is too good.", "data", "Which?")
+
+
+def _nothing_held_out(data: ReportData) -> NextStep | None:
+    if data.claim_split != "train":
+        return None
+    return NextStep(
+        "Add photos: from 4 in a class one can be kept apart to judge by, from 10 on val and test have some.",
+        "data",
+        "See the data",
+    )
 
 
 def _no_better_than_majority(data: ReportData) -> NextStep | None:

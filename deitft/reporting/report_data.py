@@ -15,9 +15,7 @@ import numpy.typing as npt
 
 from deitft.errors import Notice
 from deitft.evaluation.calibration import ReliabilityBin
-
-Pixels = npt.NDArray[np.uint8]
-"""An upright RGB photo, [H, W, 3]."""
+from deitft.reporting.check_data import Part, Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +175,8 @@ class ReportData:
     model and the temperature. ``confusion`` is [C, C], rows are labels, in photos. ``plan`` is
     ``Plan.record()``, ``environment`` that of ``core.records``. ``banners`` are sentences that must be read
     before any figure (a leak that was allowed, say); ``more_scores`` are (name, meaning, estimate). ``findings``
-    None is "nobody looked". With the verb "evaluate" the page does not say how the model came about.
+    None is "nobody looked", ``found`` are the same with photos of them. With the verb "evaluate" the page does not
+    say how the model came about.
     """
 
     # what ran
@@ -221,6 +220,7 @@ class ReportData:
     attention_tokens: Sequence[str] = ("class token", "distillation token")
     # where it comes from
     findings: Sequence[Notice] | None = None
+    found: Sequence[Part] = ()
     splits: SplitTable | None = None
     weights: WeightsReport | None = None
     plan: Mapping[str, Any] | None = None

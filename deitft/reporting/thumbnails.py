@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from deitft.reporting.report_data import Pixels
+from deitft.reporting.check_data import Pixels
 
 SIDE = 160
 """Pixels of a thumbnail's longer side."""

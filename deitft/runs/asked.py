@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from deitft.errors import UsageError
+from deitft.data.bad_photo import pixel_count
+from deitft.data.source import Source
+from deitft.errors import MissingInputError, UsageError
 
 
 def folder(value: str | Path, keyword: str) -> Path:
@@ -18,6 +20,44 @@ def folder(value: str | Path, keyword: str) -> Path:
     if not isinstance(value, str | os.PathLike) or not str(value):
         raise UsageError(f"{keyword}: got {value!r}, want a path", "hand over a string or a Path", id="USAGE")
     return Path(value)
+
+
+def source(
+    data: str | Path | Source | Iterable[str | Path],
+    root: str | Path | Iterable[str | Path] = (),
+    nested: bool = False,
+    group_by: str | None = None,
+) -> Source:
+    """What the photos are: one path or several, and how they are read. A wrong path is answered at once.
+
+    Raises:
+        UsageError: no paths.
+        MissingInputError: one is not there (id D1).
+    """
+    if isinstance(data, Source):
+        return data
+    named = [folder(path, "data") for path in ([data] if isinstance(data, str | os.PathLike) else data)]
+    roots = [folder(path, "root") for path in ([root] if isinstance(root, str | os.PathLike) else root)]
+    if not named:
+        raise UsageError("data: no path", "hand over a folder of photos", id="USAGE")
+    for path in (*named, *roots):
+        if not path.exists():
+            kind = "file" if path.suffix else "folder"
+            raise MissingInputError(f"no such {kind}: {path}", "check the path", id="D1", files=[str(path)])
+    return Source(tuple(named), tuple(roots), nested, text(group_by, "group_by"))
+
+
+def pixels(value: str | int | None) -> int | None:
+    """How many pixels a photo must claim fewer of, as "200M" or a number; or nothing.
+
+    Raises:
+        UsageError: something else (id USAGE), or no such count (id PIXELS).
+    """
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return None if value is None else pixel_count(str(value))
+    if not isinstance(value, str):
+        raise UsageError(f"max_pixels: got {value!r}, want a number of pixels", 'write "200M"', id="USAGE")
+    return pixel_count(value)
 
 
 def texts(value: str | Iterable[str], keyword: str, known: Iterable[str] | None = None) -> tuple[str, ...]:

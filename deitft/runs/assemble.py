@@ -106,7 +106,7 @@ def facts_of(
         classes=prepared.catalog.classes,
         train_counts=prepared.train_counts(),
         photos=prepared.counts(),
-        data=str(Path(request.data).resolve()),
+        data=str(request.data.resolve()),
         data_fingerprint=prepared.catalog.fingerprint,
         model=choice.timm_name,
         short_name=choice.short_name,

@@ -13,6 +13,7 @@ from deitft.bundle.format import Bundle, load_bundle
 from deitft.compute.device import Machine, choose
 from deitft.core.progress import Progress, Silent, StopFlag
 from deitft.data.photos import PhotoSet
+from deitft.data.places import Places
 from deitft.data.stream import EvalStream
 from deitft.errors import DeitftError, MissingInputError, UnavailableError
 from deitft.evaluation.predict import predict
@@ -114,18 +115,18 @@ def default_batch(machine: Machine) -> int:
     return 32 if machine.device == "cpu" else 256
 
 
+def unlabelled(paths: Sequence[str], places: Places) -> PhotoSet:
+    """Photos without labels."""
+    return PhotoSet(Path(), paths, np.full(len(paths), -1, dtype=np.int64), None, places)
+
+
 def loose_photos(paths: Sequence[Path]) -> PhotoSet:
     """Photos named one by one, without labels."""
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         more = f" ({len(missing)} such paths)" if len(missing) > 1 else ""
         raise MissingInputError(f"no such photo: {missing[0]}{more}", "check the path", id="D1", files=missing)
-    return PhotoSet(
-        root=Path(),
-        paths=[str(path) for path in paths],
-        labels=np.full(len(paths), -1, dtype=np.int64),
-        digests=None,
-    )
+    return unlabelled([str(path) for path in paths], Places.loose())
 
 
 def load(

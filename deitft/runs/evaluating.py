@@ -8,20 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from deitft.core.files import read_json, write_json
 from deitft.core.progress import Progress, StopFlag, catch_stop_signals
 from deitft.data.audit import audit
-from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, Catalog
-from deitft.data.inspect import default_cache_dir, inspect
+from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, TRAIN, VAL, Catalog
+from deitft.data.leaks import leaks_from
 from deitft.data.photos import photo_set
-from deitft.data.scan import scan
+from deitft.data.source import Source
 from deitft.errors import DeitftError, MissingInputError, OutputError
 from deitft.evaluation.metrics import Metrics
 from deitft.evaluation.metrics import evaluate as judge
 from deitft.evaluation.predictions import Predictions
 from deitft.runs.classifier import load
 from deitft.runs.folder import check_writable
+from deitft.runs.leak_figures import leak_figures, leak_rows
+from deitft.runs.prepare import read_catalog
 from deitft.runs.words import metric_rows
 
 METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
@@ -32,24 +35,31 @@ class Evaluation:
     """What was measured, on which photos."""
 
     run: Path
-    data: Path
+    data: Source
     split: str
     metrics: Metrics
     predictions: Predictions
     out: Path | None
+    leaks: dict[str, Any] | None = None  # ``leak_figures``, where the folders give train as well
 
     def record(self) -> dict[str, Any]:
         """Plain data for ``--json`` and ``metrics.json``."""
-        return {"run": str(self.run), "data": str(self.data), "split": self.split, **self.metrics.record()}
+        return {
+            "run": str(self.run),
+            "data": str(self.data),
+            "split": self.split,
+            **self.metrics.record(),
+            "leaks": self.leaks,
+        }
 
     def summary(self) -> list[tuple[str, str]]:
         """(name, figure) rows for people."""
-        return [("Photos", f"{self.metrics.n} ({self.split})"), *metric_rows(self.metrics)]
+        return [("Photos", f"{self.metrics.n} ({self.split})"), *metric_rows(self.metrics), *leak_rows(self.leaks)]
 
 
 def evaluate_run(
     run: Path,
-    data: Path,
+    data: Source,
     *,
     split: str | None,
     batch: int | None,
@@ -68,46 +78,71 @@ def evaluate_run(
     model = load(run, device=device, threads=threads, workers=workers, precision=precision)
     stop = StopFlag()
     with catch_stop_signals(stop, progress):
-        catalog = inspect(
-            scan(data, progress=progress, classes=model.classes),
+        catalog = read_catalog(
+            data,
             workers=max(model.machine.workers, model.machine.threads),
             progress=progress,
-            cache_dir=default_cache_dir(),
             stop=stop,
+            classes=model.classes,
         )
         findings = audit(catalog, strict=strict, skip_bad=skip_bad, allow_leak=True)
         findings.raise_errors()
-        chosen, name = choose_split(catalog.without(findings.quarantined), split)
+        kept = catalog.without(findings.quarantined)
+        chosen, name = choose_split(kept, split)
+        order = by_content(chosen)
         found = model.predictions(
-            photo_set(chosen, np.arange(len(chosen))),
-            batch=batch,
-            title=f"evaluating on {name}",
-            progress=progress,
-            stop=stop,
+            photo_set(chosen, order), batch=batch, title=f"evaluating on {name}", progress=progress, stop=stop
         )
     for notice in findings.notices():
         if notice.id != "D15":  # how few photos a class has to learn from is no concern of a finished model
             progress.warn(notice)
-    metrics = judge(found, model.classes, temperature=model.bundle.temperature, split=name)
+    contents = [bytes(chosen.digests[row]) for row in order]
+    metrics = judge(found, model.classes, temperature=model.bundle.temperature, split=name, contents=contents)
     for notice in metrics.notices:
         progress.warn(notice)
-    result = Evaluation(run=run, data=data, split=name, metrics=metrics, predictions=found, out=out)
+    found = found.rows(np.argsort(order))
+    seen = {"test": (TRAIN, VAL), "val": (TRAIN,)}.get(name, ())
+    leaks = leaks_from(kept, kept.given, seen).select(_rows_of(found, kept)) if seen else None
+    result = Evaluation(
+        run=run,
+        data=data,
+        split=name,
+        metrics=metrics,
+        predictions=found,
+        out=out,
+        leaks=None if leaks is None else leak_figures(found, leaks),
+    )
     if out is not None:
         write_json(out / METRICS, result.record())
         found.save(out / PREDICTIONS, model.classes, temperature=model.bundle.temperature)
     return result
 
 
-def check_out(out: Path, data: Path) -> None:
+def _rows_of(predictions: Predictions, catalog: Catalog) -> npt.NDArray[np.int64]:
+    row_of = {path: row for row, path in enumerate(catalog.paths)}
+    return np.array([row_of[path] for path in predictions.paths], np.int64)
+
+
+def by_content(catalog: Catalog) -> npt.NDArray[np.int64]:
+    """The rows in an order that does not know what the photos are called.
+
+    The same photos give the same figures to the last bit, as folders, table or shards: intervals are drawn by
+    position, and a photo's neighbours in a batch may move its last bits.
+    """
+    order = sorted(range(len(catalog)), key=lambda row: (catalog.digests[row], int(catalog.labels[row])))
+    return np.array(order, np.int64)
+
+
+def check_out(out: Path, data: Source) -> None:
     """Prove that results can be written, before a photo is read, and that they take the place of nothing else.
 
     Raises:
         OutputError: inside the photos or not writable (id C5), or other files of these names are there (id OUT).
     """
-    place, inside = out.resolve(), data.resolve()
-    if place == inside or inside in place.parents:
+    inside = data.holds(out)
+    if inside is not None:
         raise OutputError(
-            f"the results folder {out} lies inside the data {data}",
+            f"the results folder {out} lies inside the data {inside}",
             "nothing is written into your data; choose another place with --out",
             id="C5",
         )

@@ -15,6 +15,7 @@ from deitft.models.build import Classifier
 from deitft.reporting.card import CardFacts, model_card
 from deitft.runs.folder import RunFolder
 from deitft.runs.judge import Ending, Judged, judge, probe_record
+from deitft.runs.leak_figures import leak_rows, session_leaks
 from deitft.runs.request import RunResult
 from deitft.runs.run_report import write_run_report
 from deitft.runs.session import Session
@@ -37,7 +38,7 @@ def finish(session: Session, ending: Ending) -> RunResult:
         (run.last, last, "last step"),
     ):
         _bundle(session, judged, folder.name, state, which)
-    record.result = _result(ending, judged)
+    record.result = _result(session, ending, judged)
     with session.request.progress.task("writing the report") as task:
         write_run_report(session, ending, judged)
         task.advance()
@@ -58,8 +59,9 @@ def _write_figures(session: Session, judged: Judged) -> None:
             "version": 1,
             "claim_split": judged.claim_split,
             "temperature": judged.temperature,
-            "val": judged.val.record(),
+            "val": judged.val.record() if judged.val else None,
             "test": judged.test.record(),
+            "leaks": session_leaks(session, judged),
             "probe": probe_record(session),
         },
     )
@@ -123,7 +125,7 @@ def _figures(judged: Judged) -> dict[str, Any]:
     }
 
 
-def _result(ending: Ending, judged: Judged) -> dict[str, object]:
+def _result(session: Session, ending: Ending, judged: Judged) -> dict[str, object]:
     best = ending.outcome.best
     return {
         **_figures(judged),
@@ -131,9 +133,9 @@ def _result(ending: Ending, judged: Judged) -> dict[str, object]:
         "ended": ending.outcome.reason,
         "best_step": best.step if best else None,
         "best_which": best.which if best else None,
-        "val_top1": judged.val.top1,
+        "val_top1": judged.val.top1 if judged.val else None,
         "temperature": judged.temperature,
-        "rows": metric_rows(judged.test),
+        "rows": [*metric_rows(judged.test), *leak_rows(session_leaks(session, judged))],
     }
 
 

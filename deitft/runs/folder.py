@@ -14,6 +14,7 @@ from pathlib import Path
 from deitft.core.files import probe_writable
 from deitft.core.progress import Progress
 from deitft.core.records import RunRecord, now, read_run_record
+from deitft.data.source import Source
 from deitft.errors import DeitftError, MissingInputError, OutputError, StoppedError, UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -150,7 +151,7 @@ def check_writable(place: Path, hint: str) -> None:
         raise OutputError(error.what, hint, id="C5") from error
 
 
-def check_place(runs_dir: Path, name: str | None, data: Path) -> None:
+def check_place(runs_dir: Path, name: str | None, data: Source) -> None:
     """Prove that a run folder can be made, before any photo is read; leaves nothing behind.
 
     Raises:
@@ -161,10 +162,10 @@ def check_place(runs_dir: Path, name: str | None, data: Path) -> None:
         raise UsageError(
             f'"{name}" cannot name a run', "use letters, digits, dots, dashes and underscores", id="RUN"
         )
-    place, inside = runs_dir.resolve(), data.resolve()
-    if place == inside or inside in place.parents:
+    inside = data.holds(runs_dir)
+    if inside is not None:
         raise OutputError(
-            f"the runs folder {runs_dir} lies inside the data {data}",
+            f"the runs folder {runs_dir} lies inside the data {inside}",
             "nothing is written into your data; choose another place with --runs-dir",
             id="C5",
         )
@@ -220,7 +221,7 @@ def list_runs(runs_dir: Path) -> list[tuple[RunFolder, RunRecord | DeitftError]]
     return sorted(found, key=lambda pair: pair[1].started if isinstance(pair[1], RunRecord) else "")
 
 
-def newest_unfinished(runs_dir: Path, verb: str, data: Path, name: str | None) -> RunFolder:
+def newest_unfinished(runs_dir: Path, verb: str, data: Source, name: str | None) -> RunFolder:
     """The newest run of this verb on this data that is not done: what ``--resume`` goes on with.
 
     Raises:
@@ -231,7 +232,8 @@ def newest_unfinished(runs_dir: Path, verb: str, data: Path, name: str | None) -
             continue
         if name is not None and folder.name != name:
             continue
-        if record.data.get("path") == str(data.resolve()) and folder.plan.is_file():
+        of_run = Source.read(record.data.get("source"), str(record.data.get("path")))
+        if of_run == data.resolve() and folder.plan.is_file():
             return folder
     what = f"no unfinished {verb} run{f' called {name}' if name else ''} of {data} in {runs_dir}"
     raise MissingInputError(

@@ -14,12 +14,14 @@ from deitft.data.photos import PhotoSet
 from deitft.data.stream import EvalStream
 from deitft.evaluation.baselines import frozen_features, probe
 from deitft.evaluation.metrics import Metrics, evaluate, fit_temperature
+from deitft.evaluation.out_of_fold import out_of_fold
 from deitft.evaluation.predict import predict
-from deitft.evaluation.predictions import Predictions
+from deitft.evaluation.predictions import Ints, Logits, Predictions
 from deitft.evaluation.scores import top_k_score
 from deitft.evaluation.statistics import wilson_interval
 from deitft.recipe.plan_types import Plan
 from deitft.runs.session import Session
+from deitft.runs.suspects import add_to_run
 from deitft.training.loop import Outcome
 from deitft.training.state import TrainState
 
@@ -41,8 +43,8 @@ class Judged:
 
     temperature: float
     temperature_note: str
-    val: Metrics
-    test: Metrics
+    val: Metrics | None  # None where there are no val photos
+    test: Metrics  # of ``claim_split``: "test", else "val", else "train"
     test_predictions: Predictions
     val_predictions: Predictions
     claim_split: str
@@ -78,6 +80,7 @@ def probe_start(session: Session) -> dict[str, Any]:
                 task=task,
                 stop=session.stop,
             )
+    add_to_run(session, sets, np.concatenate([columns[0] for columns, _ in seen.values() if columns]))
     (train_features, train_labels), (val_features, val_labels) = seen["train"], seen["val"]
     with session.request.progress.task("solving the frozen probe", len(train_features)) as task:
         probes = []
@@ -101,7 +104,20 @@ def probe_start(session: Session) -> dict[str, Any]:
         top1 = top_k_score(logits, test_labels, 1)
         interval = wilson_interval(round(top1 * len(test_labels)), len(test_labels))
         record |= {"top1": top1, "interval": list(interval)}
+    elif not len(val_labels):
+        record |= _blind(train_features[0], train_labels, len(plan.classes))
     return record
+
+
+def _blind(features: Logits, labels: Ints, num_classes: int) -> dict[str, Any]:
+    """Where nothing is held out: each train photo by a probe that has not seen it."""
+    said = out_of_fold(features, labels, num_classes=num_classes).argmax(axis=1)
+    right = int((said == labels).sum())
+    return {
+        "top1": right / len(labels),
+        "interval": list(wilson_interval(right, len(labels))),
+        "note": "each train photo by a probe of the other photos",
+    }
 
 
 def _few(photos: PhotoSet, seed: int) -> PhotoSet:
@@ -117,14 +133,32 @@ def _few(photos: PhotoSet, seed: int) -> PhotoSet:
 def eval_stream(session: Session, photos: PhotoSet) -> EvalStream:
     """Photos as every look of this run sees them."""
     batch = max(1, min(64, session.plan.micro_batch))
-    return EvalStream(photos, session.plan.preprocessing, batch=batch, workers=session.machine.workers)
+    return EvalStream(
+        photos,
+        session.plan.preprocessing,
+        batch=batch,
+        workers=session.machine.workers,
+        way_on="run the same command with --resume",
+    )
+
+
+def claimed_photos(session: Session) -> tuple[str, PhotoSet]:
+    """The photos whose figures are shown, and what they are called.
+
+    Without a single test photo nothing can be claimed; val is shown and called what it is. Without val either, the
+    photos that taught the model are.
+    """
+    for name, split in (("test", TEST), ("val", VAL)):
+        if len(photos := session.prepared.photos(split)):
+            return name, photos
+    return "train", _few(session.prepared.photos(TRAIN), session.plan.seed)
 
 
 def judge(session: Session) -> Judged:
     """Predictions on val and test; the temperature from val, the claims from test."""
     found = {}
-    for name, split in (("val", VAL), ("test", TEST)):
-        photos = session.prepared.photos(split)
+    claim, claimed = claimed_photos(session)
+    for name, photos in {"val": session.prepared.photos(VAL), claim: claimed}.items():
         bar = session.request.progress.task(f"looking at the {name} photos", len(photos), unit="photos")
         with session.stoppable("training is done and saved, its evaluation is not"), bar as task:
             found[name] = predict(
@@ -140,8 +174,6 @@ def judge(session: Session) -> Judged:
     plan = session.plan
     fitted = fit_temperature(found["val"].logits(), found["val"].labels)
     majority = int(np.argmax(plan.train_counts))
-    # Without a single test photo nothing can be claimed; val is shown and called what it is.
-    claim = "test" if len(found["test"]) else "val"
     metrics = {
         name: evaluate(
             found[name],
@@ -152,11 +184,12 @@ def judge(session: Session) -> Judged:
             seed=plan.seed,
         )
         for name in {"val", claim}
+        if len(found[name])
     }
     return Judged(
         temperature=fitted.temperature,
         temperature_note=fitted.note,
-        val=metrics["val"],
+        val=metrics.get("val"),
         test=metrics[claim],
         test_predictions=found[claim],
         val_predictions=found["val"],

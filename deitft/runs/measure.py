@@ -130,6 +130,7 @@ def _photo_seconds(trial: Classifier, plan: Plan, prepared: Prepared, stop: Stop
     """Seconds a photo looked at, without gradients, decoding included."""
     batch = max(1, min(64, plan.micro_batch))
     rows = prepared.splits.indices(VAL)
+    rows = rows if len(rows) else prepared.splits.indices(TRAIN)
     few = photo_set(prepared.catalog, rows[: max(8, 3 * batch)])
     times = []
     for _ in range(2):  # the first look pays for the kernels

@@ -66,7 +66,10 @@ def _learning_rows(plan: Plan, costs: Costs) -> list[tuple[str, str]]:
     """What is learned, in which steps, at which speed."""
     optim = plan.optim
     if not plan.total_steps:
-        return [("Model", plan.model), ("Recipe", f"{plan.recipe}: heads solved on frozen features, no step after it")]
+        return [
+            ("Model", plan.model),
+            ("Recipe", f"{plan.recipe}: heads solved on frozen features, no step after it"),
+        ]
     speeds = ", ".join(
         f"{seconds:.2f} s at {size} px ({plan.batch / seconds:.1f} images/s)"
         for size, seconds in sorted(costs.step_seconds.items())

@@ -12,9 +12,10 @@ from typing import Any
 from deitft.core.files import write_bytes
 from deitft.core.progress import Progress, StopFlag, catch_stop_signals
 from deitft.core.records import csv_lines, unguard_cell
+from deitft.data.inspect import default_cache_dir
 from deitft.data.scan import list_photos
 from deitft.errors import DeitftError, MissingInputError, Notice, OutputError, StorageError
-from deitft.runs.classifier import Answer, load, loose_photos
+from deitft.runs.classifier import Answer, load, unlabelled
 
 CHUNK = 1024
 """Photos between two writes of the CSV: what an interruption costs at most."""
@@ -73,10 +74,7 @@ def predict_photos(
         raise MissingInputError(what, "check the path", id="D1", files=missing)
     if out is not None:
         _check_out(out)
-    paths = list_photos(photos, progress=progress)
-    if not paths:
-        raise MissingInputError(f"no photos found under {photos[0]}", "check the path", id="D1")
-    named = {str(path) for path in photos if path.is_file()}
+    listing = list_photos(photos, progress=progress, cache_dir=default_cache_dir())
     model = load(run, device=device, threads=threads, workers=workers, precision=precision)
     writer = _Writer(out, model.classes, min(top, len(model.classes)))
     stop = StopFlag()
@@ -85,15 +83,15 @@ def predict_photos(
     failed: list[dict[str, str]] = []
 
     def on_bad(path: str, error: DeitftError) -> None:
-        if path in named:
+        if path in listing.named or error.id == "S4":
             raise error
         failed.append({"path": path, "reason": error.what})
         progress.warn(Notice(id=error.id, severity="warning", text=error.what, files=(path,)))
 
-    todo = [path for path in paths if str(path) not in writer.done]
+    todo = [path for path in listing.paths if path not in writer.done]
     with catch_stop_signals(stop, progress):
         for first in range(0, len(todo), CHUNK):
-            chunk = loose_photos(todo[first : first + CHUNK])
+            chunk = unlabelled(todo[first : first + CHUNK], listing.places)
             title = "looking at photos" if len(todo) <= CHUNK else f"photos {first + 1} to {first + len(chunk)}"
             found = model.predictions(chunk, batch=batch, title=title, progress=progress, stop=stop, on_bad=on_bad)
             unread = {row["path"] for row in failed}

@@ -15,6 +15,7 @@ from deitft.data.catalog import SPLIT_NAMES, TEST, TRAIN, VAL, Catalog
 from deitft.data.inspect import default_cache_dir, inspect
 from deitft.data.photos import PhotoSet, photo_set
 from deitft.data.scan import scan
+from deitft.data.source import Source
 from deitft.data.splits import Splits, assign, read_splits
 from deitft.errors import DataError
 
@@ -46,8 +47,26 @@ class Prepared:
         return [*self.findings.record(), *said]
 
 
+def read_catalog(
+    data: Source,
+    *,
+    workers: int,
+    progress: Progress,
+    stop: StopFlag,
+    classes: tuple[str, ...] | None = None,
+) -> Catalog:
+    """List the photos and read every one, or what is remembered of it. ``classes``: those of a finished model.
+
+    Raises:
+        MissingInputError, DataError: see ``data.scan.scan``.
+    """
+    kept_in = default_cache_dir()
+    listed = scan(data, progress=progress, classes=classes, cache_dir=kept_in)
+    return inspect(listed, workers=workers, progress=progress, cache_dir=kept_in, stop=stop)
+
+
 def prepare(
-    data: Path,
+    data: Source,
     *,
     seed: int,
     workers: int,
@@ -64,21 +83,31 @@ def prepare(
         MissingInputError: no folder, no photos (D1).
         DataError: photos or labels that cannot be trained on (ids of the fault table).
     """
-    catalog = inspect(
-        scan(data, progress=progress), workers=workers, progress=progress, cache_dir=default_cache_dir(), stop=stop
-    )
+    catalog = read_catalog(data, workers=workers, progress=progress, stop=stop)
     findings = audit(catalog, strict=strict, skip_bad=skip_bad, allow_leak=allow_leak)
     findings.raise_errors()
+    prepared = divide(catalog, findings, seed=seed, splits_file=splits_file, allow_leak=allow_leak)
+    for notice in (*catalog.notices, *findings.notices(), *prepared.splits.notices):
+        progress.warn(notice)
+    return prepared
+
+
+def divide(
+    catalog: Catalog, findings: Findings, *, seed: int, splits_file: Path | None = None, allow_leak: bool = False
+) -> Prepared:
+    """A judged catalog without its bad photos, split.
+
+    Raises:
+        DataError: the split leaves nothing to train on (id D15), or ``splits_file`` does not fit.
+    """
     kept = catalog.without(findings.quarantined)
     if splits_file:
         # of all photos: the file may name one that is left out by name today
         pinned = read_splits(splits_file, catalog, allow_leak=allow_leak)
         splits = replace(pinned, split=np.delete(pinned.split, findings.quarantined))
     else:
-        splits = assign(kept, seed=seed)
+        splits = assign(kept, seed=seed, groups=None if kept.groups is None else kept.groups.tolist())
     prepared = Prepared(kept, findings, splits)
-    for notice in (*catalog.notices, *findings.notices(), *splits.notices):
-        progress.warn(notice)
     _enough(prepared, splits_file)
     return prepared
 
@@ -88,13 +117,8 @@ def _enough(prepared: Prepared, splits_file: Path | None) -> None:
     hint = "add photos: a class needs 10 to have some in every split"
     if splits_file:
         hint = f"give some to each in {splits_file.name}"
-    if min(counts["train"], counts["val"]) == 0:
-        raise DataError(
-            f"{sum(counts.values())} photos give {counts['train']} to train and {counts['val']} to choose the "
-            "model on",
-            hint,
-            id="D15",
-        )
+    if counts["train"] == 0:
+        raise DataError(f"{sum(counts.values())} photos give none to train", hint, id="D15")
 
 
 def write_preparation(prepared: Prepared, folder: Path) -> None:

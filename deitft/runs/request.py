@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deitft.core.progress import Progress, Silent
+from deitft.data.source import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,7 @@ class TrainRequest:
     """Everything a training verb was asked for. Field names are the options' names."""
 
     verb: str
-    data: Path
+    data: Source
     model: str | None = None
     recipe: str = "finetune"
     set: tuple[str, ...] = ()
@@ -34,6 +35,7 @@ class TrainRequest:
     time_limit: float | None = None  # seconds, of the whole command
     strict: bool = False
     skip_bad: bool = False
+    max_pixels: int | None = None
     allow_leak: bool = False
     resume: bool = False
     allow_changed: tuple[str, ...] = ()
@@ -45,7 +47,7 @@ class TrainRequest:
 
     def as_command(self) -> list[str]:
         """The command line that asks for the same: what a report names when python made the run."""
-        words = ["deitft", self.verb, str(self.data)]
+        words = ["deitft", self.verb, *self.data.words()]
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name in ("verb", "data", "started", "progress") or value == item.default:
@@ -64,7 +66,7 @@ class TrainRequest:
 DASHBOARDS = ("tensorboard", "wandb", "mlflow")
 """What ``log_to`` may name."""
 
-KEPT_OPTIONS = ("strict", "skip_bad", "allow_leak", "probe")
+KEPT_OPTIONS = ("strict", "skip_bad", "max_pixels", "allow_leak", "probe")
 """What a run was allowed and asked beside its plan; ``run.json`` keeps it, so that it is resumed as it began."""
 
 

@@ -13,7 +13,7 @@ from deitft.core.progress import StopFlag, catch_stop_signals
 from deitft.core.records import RunRecord, parse_csv_text, read_run_record, version_of
 from deitft.data.catalog import NONE, TEST, TRAIN, VAL, shown
 from deitft.data.splits import read_splits
-from deitft.errors import Notice, RecipeError, UnavailableError
+from deitft.errors import MissingInputError, Notice, RecipeError, UnavailableError
 from deitft.models.build import Classifier, build
 from deitft.models.zoo import resolve as resolve_model
 from deitft.recipe.load import recipe_yaml
@@ -140,12 +140,12 @@ def _photos(
     run: RunFolder, plan: Plan, request: TrainRequest, machine: Machine, stop: StopFlag
 ) -> tuple[Prepared, dict[str, str]]:
     """The photos of today, and how they differ from those of the run (empty where they do not)."""
-    data = Path(plan.data)
-    if not data.is_dir():
-        what = f"the photos of {run.name} are not in {shown(str(data))} any more"
+    data = request.data
+    if not all(path.exists() for path in data.places):
+        what = f"the photos of {run.name} are not in {shown(plan.data)} any more"
         raise MissingInputError(what, "put them back there, or a link to where they are now", id="D1")
     stored = parse_csv_text(run.splits.read_bytes().decode())
-    today = prepare_photos(replace(request, data=data, seed=plan.seed, splits=None), machine.threads, stop)
+    today = prepare_photos(replace(request, seed=plan.seed, splits=None), machine.threads, stop)
     if today.catalog.classes != plan.classes:
         raise RecipeError(
             f"this is not the run you saved — classes: {_difference(plan.classes, today.catalog.classes)}",

@@ -11,13 +11,14 @@ import torch
 from deitft.core.keys import key
 from deitft.core.records import now, parse_csv_text
 from deitft.data.catalog import SPLIT_NAMES, TEST, TRAIN, VAL
-from deitft.data.decode import decode_file
+from deitft.data.decode import decode
 from deitft.data.photos import PhotoSet
 from deitft.data.transforms import EvalTransform, TrainTransform, normalise
 from deitft.errors import DeitftError, Notice
 from deitft.evaluation.metrics import Metrics
 from deitft.evaluation.predictions import Predictions
 from deitft.models.attention import token_attention
+from deitft.reporting.check_data import Pixels
 from deitft.reporting.html import write_report
 from deitft.reporting.report_data import (
     AttentionSample,
@@ -29,7 +30,6 @@ from deitft.reporting.report_data import (
     HeadRow,
     History,
     PhotoCase,
-    Pixels,
     Reliability,
     ReportData,
     SplitTable,
@@ -37,7 +37,9 @@ from deitft.reporting.report_data import (
     WeightsReport,
 )
 from deitft.reporting.selection import select_photos
-from deitft.runs.judge import Ending, Judged, probe_record
+from deitft.runs.check_album import REPORT, Album, parts_of
+from deitft.runs.judge import Ending, Judged, claimed_photos, probe_record
+from deitft.runs.leak_figures import leak_sentence, session_leaks
 from deitft.runs.session import Session
 from deitft.runs.words import HEAD_NAMES
 
@@ -59,6 +61,7 @@ def report_data(session: Session, ending: Ending, judged: Judged) -> ReportData:
     chosen = select_photos(album.predictions.labels, album.probabilities)
     both = select_photos(album.both.labels, album.both_probabilities, pairs=0, mistakes=0)
     probe = _probe(session)
+    findings = [_notice(record) for record in record.findings]
     return ReportData(
         title=session.folder.name,
         classes=plan.classes,
@@ -74,7 +77,7 @@ def report_data(session: Session, ending: Ending, judged: Judged) -> ReportData:
         command=record.command,
         made=now(),
         claim_split=judged.claim_split,
-        banners=_banners(judged),
+        banners=_banners(session, judged),
         majority=Estimate(metrics.majority),
         majority_class=plan.classes.index(metrics.majority_class),
         probe=probe,
@@ -102,7 +105,10 @@ def report_data(session: Session, ending: Ending, judged: Judged) -> ReportData:
         label_errors=[album.case(row, both=True) for row in both.label_errors],
         views=_views(session),
         attention=_attention(session, judged),
-        findings=[_notice(record) for record in record.findings],
+        findings=findings,
+        found=parts_of(
+            findings, Album(session.prepared.catalog, background=plan.preprocessing.background), REPORT
+        ),
         splits=_split_table(session),
         weights=_weights(session),
         plan=plan.record(),
@@ -236,7 +242,7 @@ class _Album:
 
 
 def _joined(val: Predictions, test: Predictions, claim: str) -> Predictions:
-    if claim == "val":
+    if claim != "test":
         return test
     distill = None
     if val.distill_logits is not None and test.distill_logits is not None:
@@ -253,7 +259,8 @@ def open_again(session: Session, path: str) -> Pixels | None:
     """A photo for the page; None where it can no longer be read (the figures stand without it)."""
     pre = session.plan.preprocessing
     try:
-        return decode_file(session.prepared.catalog.root / path, background=pre.background, at_least=SHOWN_SIDE)
+        _, data = session.prepared.catalog.places.read(path)
+        return decode(data, background=pre.background, at_least=SHOWN_SIDE)
     except (DeitftError, OSError):
         return None
 
@@ -286,7 +293,7 @@ def _views(session: Session) -> list[ViewSample]:
 
 def _attention(session: Session, judged: Judged) -> list[AttentionSample]:
     plan = session.plan
-    photos = session.prepared.photos(TEST if judged.claim_split == "test" else VAL)
+    _, photos = claimed_photos(session)
     transform = EvalTransform(plan.preprocessing)
     probabilities = judged.test_predictions.probabilities(judged.temperature)
     samples = []
@@ -342,9 +349,19 @@ def _weights(session: Session) -> WeightsReport | None:
     return WeightsReport(facts=facts, **report)
 
 
-def _banners(judged: Judged) -> list[str]:
+def _banners(session: Session, judged: Judged) -> list[str]:
+    leaking = leak_sentence(session_leaks(session, judged), judged.claim_split)
+    return [*_claim_banners(judged), *([leaking] if leaking else [])]
+
+
+def _claim_banners(judged: Judged) -> list[str]:
     if judged.claim_split == "test":
         return []
+    if judged.claim_split == "train":
+        return [
+            "No photo was held out, the classes are too small: these figures are of the photos that the model has "
+            "learned from, and say nothing of new ones."
+        ]
     return ["There are no test photos: these figures are of val, which chose the model, and flatter it."]
 
 

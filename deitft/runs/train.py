@@ -316,7 +316,12 @@ def _new_record(
         model=plan.short_name or plan.model,
         recipe=plan.recipe,
         seed=plan.seed,
-        data={"path": plan.data, "fingerprint": plan.data_fingerprint, "photos": dict(plan.photos)},
+        data={
+            "path": plan.data,
+            "source": request.data.resolve().record(),
+            "fingerprint": plan.data_fingerprint,
+            "photos": dict(plan.photos),
+        },
         environment=environment(),
         findings=prepared.notices(),
         options={name: getattr(request, name) for name in KEPT_OPTIONS},

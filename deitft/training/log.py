@@ -260,3 +260,9 @@ def _open(word: str, folder: Path, name: str, config: Mapping[str, Any]) -> Logg
         raise UnavailableError(
             f"{word} cannot be used ({reason})", f"mend its settings, or leave --log-to {word} out", id="LOG"
         ) from error
+
+
+def shown_scores(which: str, scores: Mapping[str, float], by: str) -> str:
+    """A validation in a line: top-1, which people know, and the score that decides."""
+    names = [name for name in dict.fromkeys(("top1", by)) if name in scores]
+    return " ".join([which, *(f"{name.replace('_', ' ')} {scores[name]:.4g}" for name in names)])

@@ -16,7 +16,7 @@ from deitft.core.progress import StopFlag, Task
 from deitft.errors import DataError, DeitftError, Notice, RecipeError, StoppedError
 from deitft.recipe.plan_types import Plan
 from deitft.training.checkpoint import Keeper
-from deitft.training.log import RunLog
+from deitft.training.log import RunLog, shown_scores
 from deitft.training.state import Best, Meter, TrainState, Which, all_finite
 from deitft.training.step import Objective, StepResult, lr_at, take_step
 
@@ -76,12 +76,6 @@ def is_better(score: float, best: Best | None, by: str) -> bool:
     if best is None:
         return True
     return score > best.score if DIRECTIONS[by] == "higher" else score < best.score
-
-
-def _shown(which: str, scores: Mapping[str, float], by: str) -> str:
-    """A validation in a line: top-1, which people know, and the score that decides."""
-    names = [name for name in dict.fromkeys(("top1", by)) if name in scores]
-    return " ".join([which, *(f"{name.replace('_', ' ')} {scores[name]:.4g}" for name in names)])
 
 
 def fit(
@@ -297,6 +291,11 @@ class _Run:
     def validate(self, stop: StopFlag) -> None:
         """Score the weights and their average on val; keep the better one if it beats the best so far."""
         state, plan = self.state, self.plan
+        if not plan.photos["val"]:  # there is nobody to choose: the last weights are kept
+            state.validated_step = state.step
+            self._tell_validation({}, "")
+            state.since_validation.clear()
+            return
         verdicts = self._verdicts(stop)
         if verdicts is None:
             return  # stopped in the middle: owed when the run goes on
@@ -358,10 +357,11 @@ class _Run:
             "best": best,
         }
         self._log.validation(state.step, row, values)
-        shown = "  ".join(_shown(which, scores, plan.select_by) for which, scores in verdicts.items())
+        shown = "  ".join(shown_scores(which, scores, plan.select_by) for which, scores in verdicts.items())
         word = "  best so far" if best else ""
         learnt = f"epoch {epoch:.4g}  loss {train['loss']:.4g}" if state.step else "before the first step"
-        self._task.line(f"{learnt}  val {shown}{word}")
+        judged = f"val {shown}{word}" if verdicts else "no val photos"
+        self._task.line(f"{learnt}  {judged}")
 
     def reason_to_end(self, stop: StopFlag) -> Reason | None:
         """Why the run ends here, or None. A time limit that finds nothing chosen yet has this step's weights."""

@@ -142,7 +142,7 @@ def test_N4_a_real_ctrl_c_reaches_a_running_program(tmp_path) -> None:
         (["runs", "rn"], 'deitft runs has no verb "rn" — did you mean "rm"?'),
         (["xyzzy"], 'deitft has no verb "xyzzy" — the verbs are finetune, '),
         (["finetune", "x", "--thread", "1"], "No such option: --thread — did you mean --threads?"),
-        (["finetune"], "Missing argument 'DATA' — see `deitft finetune --help`"),
+        (["finetune"], "Missing argument 'DATA...' — see `deitft finetune --help`"),
         (["finetune", "x", "--seed", "ten"], "Invalid value for '--seed'"),
         (["finetune", "x", "--seed", "-1"], "Invalid value for '--seed'"),
         (["finetune", "x", "--precision", "int8"], "Invalid value for '--precision'"),

@@ -28,20 +28,20 @@ def test_D1_control(tmp_path):
 
 
 def test_D1_a_no_such_folder(tmp_path):
-    assert stopped("./products") == ("D1", "no such folder: ./products", 66)
+    assert stopped("products") == ("D1", "no such folder: products — check the path", 66)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_D1_b_an_empty_folder(tmp_path):
     (tmp_path / "products").mkdir()
-    assert stopped("./products") == ("D1", f"no photos found under ./products {FORMATS}", 66)
+    assert stopped("products") == ("D1", f"no photos found under products {FORMATS}", 66)
 
 
 def test_D1_c_no_images(tmp_path):
     for name in ("shoes/a.txt", "hats/b.txt", "c.txt"):
         put(tmp_path / "products", name, b"text")
     with untouched(tmp_path):
-        assert stopped("./products") == ("D1", f"no photos found under ./products {FORMATS}", 66)
+        assert stopped("products") == ("D1", f"no photos found under products {FORMATS}", 66)
     put(tmp_path / "split", "train/a/x.txt", b"")
     write_classes(tmp_path / "split", {"test/a": 3})
     assert stopped("split")[:2] == ("D1", f"no photos found under split/train {FORMATS}")
@@ -49,9 +49,9 @@ def test_D1_c_no_images(tmp_path):
 
 def test_D1_c_photos_without_class_folders(tmp_path):
     write_classes(tmp_path, {"products": 3})
-    assert stopped("./products") == (
+    assert stopped("products") == (
         "D1",
-        "the photos lie directly in ./products, nothing says which class they are — "
+        "the photos lie directly in products, nothing says which class they are — "
         "put each class into a folder of its own",
         65,
     )
@@ -69,7 +69,7 @@ def test_D1_d_one_class(tmp_path):
 
 def test_D1_e_a_file(tmp_path):
     put(tmp_path, "products", b"")
-    assert stopped("products") == ("D1", "not a folder: products", 66)
+    assert stopped("products") == ("D1", "not a folder: products — check the path", 66)
 
 
 def test_D1_f_an_empty_class(tmp_path):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from photo_kit import clean, judge, read, refused, write_classes
 
@@ -46,3 +50,54 @@ def test_D17_e_a_long_chain(root):
     catalog = read(root)
     assert len(catalog) + len(catalog.ignored) == 24 + 46
     assert {kind for _, kind in catalog.ignored} == {"broken link"}
+
+
+BOUND = """
+import sys
+from deitft.core.progress import Silent
+from deitft.data.scan import scan
+found = scan(sys.argv[1], progress=Silent())
+print(len(found), [notice.line for notice in found.notices])
+"""
+
+
+def in_own_mounts(root, command: str) -> str:
+    """What a scan says in a process with mounts of its own, made by ``command``."""
+    shell = ["unshare", "--mount", "--map-root-user"] if os.geteuid() else ["unshare", "--mount"]
+    line = f'{command} && exec "$0" -c "$1" "$2"'
+    words = [*shell, "sh", "-c", line, sys.executable, BOUND, str(root)]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False, timeout=60)
+    if "unshare:" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no mounts of one's own here: {done.stderr.strip()[-100:]}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_D17_f_a_class_mounted_into_another(root):
+    (root / "a/x").mkdir()
+    assert in_own_mounts(root, "true") == "24 []"
+    mounted = in_own_mounts(root, "mount --bind b a/x")
+    assert mounted == "24 ['followed a/x back to a folder already read, ignored']"
+
+
+def test_D17_S4_a_link_out_and_back_in_is_inside(root):
+    """What counts is where a link ends."""
+    (root / "a/round.jpg").symlink_to(f"../../{root.name}/a/000.jpg")
+    assert len(read(root)) == 25
+    (root / "a/out").symlink_to("../..")
+    error = refused(root)
+    assert (error.id, error.exit_code, error.files) == ("S4", 65, ("a/out",))
+
+
+def test_D17_S4_a_loop_through_the_root_itself(root):
+    (root / "a/self").symlink_to(root)
+    assert lines(root) == ["followed a/self back to a folder already read, ignored"]
+    assert len(read(root)) == 24
+
+
+def test_D17_S4_a_root_that_is_a_link(root, tmp_path):
+    """The root may be anywhere: it is what the user named."""
+    (tmp_path / "link").symlink_to(root)
+    assert read(tmp_path / "link").fingerprint == read(root).fingerprint
+    (root / "a/again").symlink_to(tmp_path / "link" / "b")
+    assert lines(tmp_path / "link") == ["followed a/again back to a folder already read, ignored"]

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import io
+import os
 import resource
 import struct
+import subprocess
+import sys
+import time
 import zlib
+from pathlib import Path
 
+import psutil
 import pytest
-from photo_kit import clean, encoded, jpeg, judge, picture, put, refused, write_classes
+from photo_kit import clean, encoded, jpeg, judge, picture, put, read, refused, said, write_classes
 from PIL import Image, PngImagePlugin
 
 from deitft.data import decode as room
+from deitft.data import reading_limits
+from deitft.data.bad_photo import MAX_PIXELS, max_pixels, pixel_count, pixel_limit
+from deitft.data.catalog import BadPhoto
 from deitft.data.decode import BadPhotoError, decode, examine, photo_size
+from deitft.errors import UsageError
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def png_claiming(width: int, height: int, bits: int = 8, colour: int = 2) -> bytes:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def grey_png(width: int, height: int) -> bytes:
+    """A black photo that is all there; making it takes no memory."""
+    press = zlib.compressobj(1)
+    pixels = b"".join(press.compress(bytes(width + 1)) for _ in range(height)) + press.flush()
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def jpeg_claiming(width: int, height: int) -> bytes:
@@ -62,7 +81,8 @@ def test_D4_abc_the_header_is_enough(tmp_path, case):
     assert (error.id, error.exit_code, error.line) == (
         "D4",
         65,
-        f"shoes/017.jpg claims {width} x {height} pixels (limit 100 million) — resize it or add --skip-bad",
+        f"shoes/017.jpg claims {width} x {height} pixels (limit 100 million) "
+        "— resize it, raise --max-pixels, or add --skip-bad",
     )
     with pytest.raises(BadPhotoError, match="claims"):
         photo_size(data)
@@ -115,3 +135,114 @@ def test_D4_g_a_genuine_large_photo_passes(tmp_path):
     catalog, findings = judge(root)
     assert (catalog.bad, findings.errors) == ({}, [])
     assert catalog.widths.max() == 9248
+
+
+# The reading process: seconds, memory
+
+
+def scan_bomb(side: int, repeats: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again: a few bytes each, all pixels visited each time."""
+    data = encoded(Image.new("L", (side, side), 128), progressive=True, quality=50)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + scan * repeats + b"\xff\xd9"
+
+
+def test_D4_a_photo_that_takes_too_long_is_named_and_the_others_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading_limits, "SECONDS", 0.4)
+    root = write_classes(tmp_path / "p", {"shoes": 50, "hats": 50})
+    put(root, "shoes/015-control.jpg", scan_bomb(3000, 0))
+    clean(root, "D4")
+    put(root, "shoes/016-slow.jpg", scan_bomb(3000, 600))  # 60 kB, four seconds
+    catalog, findings = judge(root)
+    assert catalog.bad == {
+        catalog.paths.index("shoes/016-slow.jpg"): BadPhoto("D4", "takes longer than 0.4 s to decode")
+    }
+    assert sum(map(bool, catalog.digests)) == len(catalog) - 1
+    line = "shoes/016-slow.jpg takes longer than 0.4 s to decode — left out by name"
+    assert ("D4", "warning", line) in said(catalog, findings)
+
+
+def test_D4_the_clock_is_of_work_not_of_waiting(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading_limits, "SECONDS", 0.2)
+    monkeypatch.setattr(
+        "deitft.data.photo_reader.examine", lambda data, alone: (time.sleep(0.5), examine(data))[1]
+    )
+    assert read(write_classes(tmp_path / "p", {"shoes": 2, "hats": 1})).bad == {}
+
+
+def test_D4_a_photo_that_needs_too_much_memory_is_named_and_its_reader_goes_on(tmp_path, monkeypatch):
+    root = write_classes(tmp_path / "p", {"shoes": 5, "hats": 5})
+    put(root, "shoes/002-big.png", grey_png(9900, 9900))
+    clean(root, "D4")
+    monkeypatch.setattr(reading_limits, "BYTES_A_PIXEL", 1)
+    catalog = read(root)
+    big = catalog.paths.index("shoes/002-big.png")
+    assert catalog.bad == {big: BadPhoto("D4", "needs more memory than a photo should")}
+
+
+def peak_of(command: list[str], **options: object) -> tuple[int, int, str]:
+    """Exit code, the most memory that a command and its children had together, and its stderr."""
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, **options
+    ) as process:
+        watched, peak = psutil.Process(process.pid), 0
+        while process.poll() is None:
+            total = 0
+            for one in [watched, *watched.children(recursive=True)]:
+                try:
+                    total += one.memory_full_info().pss
+                except (psutil.Error, ProcessLookupError, FileNotFoundError):
+                    continue
+            peak = max(peak, total)
+            time.sleep(0.02)
+        assert process.stderr is not None
+        return process.returncode, peak, process.stderr.read()
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="shared memory is counted by /proc")
+def test_D4_check_stays_small_with_eight_bombs(tmp_path):
+    """Among them two that are allowed: almost 100 million pixels, with transparency."""
+    root = write_classes(tmp_path / "p", {"shoes": 60, "hats": 60})
+    allowed = encoded(Image.new("RGBA", (9950, 9950), (9, 9, 9, 128)), "PNG", compress_level=1)
+    bombs = [data for data, _ in BOMBS.values()] + [allowed, allowed + b"\0"]
+    for number, data in enumerate(bombs):
+        put(root, f"shoes/bomb{number}.png", data)
+    command = [sys.executable, "-m", "deitft", "check", str(root), "--out", str(tmp_path / "out")]
+    code, peak, stderr = peak_of(
+        command, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}, cwd=tmp_path
+    )
+    assert code == 65, stderr
+    assert 400e6 < peak < 1.5e9  # it did decode something large
+
+
+# The limit
+
+
+def test_D4_the_limit_can_be_raised_and_lowered(tmp_path):
+    data = BOMBS["a"][0]
+    root = write_classes(tmp_path / "p", {"shoes": 3, "hats": 3})
+    put(root, "hats/big.png", data)
+    cache = tmp_path / "cache"
+    bad = BadPhoto("D4", "claims 10000 x 10000 pixels (limit 100 million)")
+    assert list(read(root, cache_dir=cache).bad.values()) == [bad]
+    with pixel_limit(pixel_count("150M")):
+        assert photo_size(data) == (10000, 10000)
+        assert read(root, cache_dir=cache).bad == {}  # what was judged by another limit is judged again
+    assert list(read(root, cache_dir=cache).bad.values()) == [bad]
+    with pixel_limit(400):
+        assert len(read(root, cache_dir=cache).bad) == 7
+    assert max_pixels() == MAX_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("200M", 200_000_000), ("1.5m", 1_500_000), ("150_000_000", 150_000_000)]
+)
+def test_D4_counts_of_pixels_as_people_write_them(text, count):
+    assert pixel_count(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "many", "-5", "0", "1e9", "200 MB", "9999999M"])
+def test_D4_other_words_are_no_count(text):
+    with pytest.raises(UsageError, match="not a number of pixels") as caught:
+        pixel_count(text)
+    assert (caught.value.id, caught.value.exit_code) == ("PIXELS", 2)

@@ -127,11 +127,13 @@ def test_kinds_of_bad_are_counted_together_and_told_apart():
     catalog = catalog_of({"a": 20, "b": 20}, bad=bad)
     assert [line for _, _, line in lines(audit(catalog))] == [
         'a/1.jpg is not an image (starts with "<!doctype html") — delete it or add --skip-bad',
-        "a/2.jpg claims 13000 x 13000 pixels (limit 100 million) — resize it or add --skip-bad",
+        "a/2.jpg claims 13000 x 13000 pixels (limit 100 million) "
+        "— resize it, raise --max-pixels, or add --skip-bad",
         "a/4.jpg has floating-point pixels with no known range — save it as 8-bit RGB or add --skip-bad",
         "1 photo is smaller than 8 x 8 pixels, first: a/0.jpg (1 x 20000) — delete it or find a larger version "
         "or add --skip-bad",
-        "1 of 40 photos is HEIC and no HEIC reader is installed — convert it to JPEG or add --skip-bad",
+        '1 of 40 photos is HEIC and no HEIC reader is installed — pip install "deitft[heic]", convert it, '
+        "or add --skip-bad",
     ]
     double = replace(catalog, bad=bad | {row + 5: found for row, found in bad.items()})
     assert [item.text for item in audit(double)] == [
@@ -259,7 +261,8 @@ def test_long_photos_are_named():
     widths[[3, 4]] = (6001, 6000)
     catalog = catalog_of({"a": 10, "b": 10}, widths=widths)
     assert lines(audit(catalog)) == [
-        ("D10", "warning", "1 photo is longer than 20 : 1, its middle is used, first: a/3.jpg")
+        ("D10", "warning", "1 photo is longer than 20 : 1, its middle is used, first: a/3.jpg"),
+        ("ASPECT", "info", "1 photo is longer than 4 : 1, first: a/4.jpg — image.aspect=pad keeps all of them"),
     ]
 
 

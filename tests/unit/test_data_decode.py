@@ -106,12 +106,21 @@ def test_a_bad_photo_error_crosses_a_process_border():
     )
 
 
-def test_a_file_too_large_to_be_a_photo_is_not_read_to_its_end(monkeypatch):
+def test_a_file_too_large_to_be_a_photo_is_not_read_to_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "MAX_FILE_BYTES", 2**20)
-    with pytest.raises(BadPhotoError, match="more bytes than a photo") as caught:
-        room.read_limited(io.BytesIO(bytes(2**20 + 5)))
+    large, fits = tmp_path / "large", tmp_path / "fits"
+    large.write_bytes(bytes(2**20 + 5))
+    fits.write_bytes(bytes(2**20 - 1))
+    with large.open("rb") as file, pytest.raises(BadPhotoError, match="more bytes than a photo") as caught:
+        room.read_limited(file)
     assert caught.value.id == "D4"
-    assert len(room.read_limited(io.BytesIO(bytes(2**20 - 1)))) == 2**20 - 1
+    with fits.open("rb") as file:
+        assert len(room.read_limited(file)) == 2**20 - 1
+
+
+def test_a_file_whose_size_is_not_told_is_read_whole():
+    with Path("/proc/self/status").open("rb") as file:  # its size is 0
+        assert len(room.read_limited(file)) > 500
 
 
 @pytest.mark.parametrize(

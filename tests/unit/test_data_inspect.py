@@ -22,6 +22,7 @@ from deitft.data.catalog import BadPhoto, Catalog
 from deitft.data.colour import PhotoNote
 from deitft.data.inspect import default_cache_dir, inspect
 from deitft.data.photo_cache import PhotoFacts
+from deitft.data.places import Places
 from deitft.data.scan import scan
 from deitft.errors import InterruptError, OutputError, StorageError
 
@@ -79,7 +80,9 @@ def test_contents_number_equal_bytes(tmp_path):
 def test_the_second_look_reads_nothing(mixed, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     first = look(mixed, cache)
-    assert [path.name for path in (cache / "photos").iterdir()] == [photo_cache.cache_file(cache, mixed).name]
+    assert [path.name for path in (cache / "photos").iterdir()] == [
+        photo_cache.cache_file(cache, Places.folder(mixed)).name
+    ]
     assert (cache / "photos").stat().st_mode & 0o077 == 0
     monkeypatch.setattr(room, "_pool", None)  # any reading would fail
     again = look(mixed, cache)
@@ -94,8 +97,8 @@ def test_only_what_changed_is_read_again(mixed, tmp_path, monkeypatch):
     asked: list[str] = []
     answers = room._answers
 
-    def counting(pool, root, paths, chunks, ahead, stop):
-        for rows, answer in answers(pool, root, paths, chunks, ahead, stop):
+    def counting(pool, paths, chunks, ahead, stop):
+        for rows, answer in answers(pool, paths, chunks, ahead, stop):
             asked.extend(paths[row] for row in rows.tolist())
             yield rows, answer
 
@@ -160,7 +163,7 @@ def with_arrays(**changed: object):
 def test_a_cache_that_cannot_be_used_is_rebuilt(mixed, tmp_path, damage):
     cache = tmp_path / "cache"
     first = look(mixed, cache)
-    file = photo_cache.cache_file(cache, mixed)
+    file = photo_cache.cache_file(cache, Places.folder(mixed))
     damage(file)
     again = look(mixed, cache)
     assert again.fingerprint == first.fingerprint
@@ -234,14 +237,14 @@ def test_a_stop_keeps_what_was_read(tmp_path):
     ) as caught:
         inspect(scan(root, progress=Silent()), workers=1, progress=Stopping(), cache_dir=cache, stop=stop)
     assert caught.value.exit_code == 130
-    facts = photo_cache.load(photo_cache.cache_file(cache, root))
+    facts = photo_cache.load(photo_cache.cache_file(cache, Places.folder(root)))
     assert facts is not None
     assert 0 < facts.known.sum() < 180
     assert look(root, cache).fingerprint == look(root).fingerprint
 
 
 def test_a_dead_reader_is_an_error_that_says_so(mixed, monkeypatch):
-    monkeypatch.setattr(photo_reader, "examine", lambda data: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(photo_reader, "examine", lambda data, **_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(StorageError, match="a process that read photos died") as caught:
         look(mixed)
     assert (caught.value.id, caught.value.exit_code) == ("N5", 74)
@@ -255,7 +258,7 @@ def test_readers_end_when_their_parent_is_killed(tmp_path):
         from deitft.data import photo_reader
         from deitft.data.inspect import inspect
         from deitft.data.scan import scan
-        def slow(data):
+        def slow(data, **_):
             import os
             os.write(1, b"%d\\n" % os.getpid())  # in one piece: two write at once
             time.sleep(30)

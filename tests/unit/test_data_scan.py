@@ -272,7 +272,10 @@ def test_list_photos(tmp_path):
     progress = Silent()
     with untouched(root):
         found = list_photos([named, root, root / "b/000.jpg"], progress=progress)
-    assert found == [named, root / "a/deep/000.jpg", root / "a/deep/001.jpg", root / "b/000.jpg"]
+    expected = [named, root / "a/deep/000.jpg", root / "a/deep/001.jpg", root / "b/000.jpg"]
+    assert found.paths == list(map(str, expected))
+    assert [found.places.read(path)[1] for path in found.paths] == [path.read_bytes() for path in expected]
+    assert found.named == {str(named), str(root / "b/000.jpg")}
     assert [notice.id for notice in progress.notices] == ["D14", "D17"]
     with pytest.raises(MissingInputError, match="no such file or folder"):
         list_photos([root / "none.jpg"], progress=progress)

@@ -19,9 +19,11 @@ from stream_sample import augment_plan, mixing_plan, train_plan, write_photos
 
 from deitft.core import keys
 from deitft.data import photos as photos_module
+from deitft.data import places as places_module
 from deitft.data.decode import BadPhotoError
 from deitft.data.loading import Reader, Request
 from deitft.data.photos import Content, Lost, PhotoSet, photo_set
+from deitft.data.places import Places
 from deitft.data.stream import (
     Batch,
     EvalStream,
@@ -210,11 +212,15 @@ def test_photo_set_of_a_catalog() -> None:
     digests = np.empty(4, dtype=object)
     digests[:] = [bytes([number]) * 32 for number in range(4)]
     rows = SimpleNamespace(
-        root=Path("r"), paths=list("abcd"), labels=np.array([0, 1, 0, 1], np.int32), digests=digests
+        root=Path("r"),
+        places=Places.folder("r"),
+        paths=list("abcd"),
+        labels=np.array([0, 1, 0, 1], np.int32),
+        digests=digests,
     )
     chosen = photo_set(rows, np.array([3, 0]))  # type: ignore[arg-type]
     assert (list(chosen.paths), chosen.labels.tolist(), len(chosen)) == (["d", "a"], [1, 0], 2)
-    assert chosen.digests == [bytes([3]) * 32, bytes(32)]
+    assert list(chosen.digests or ()) == [bytes([3]) * 32, bytes(32)]
     digests[2] = b""
     assert photo_set(rows, [2, 3]).digests is None  # type: ignore[arg-type]
     assert photo_set(rows, []).digests is None  # type: ignore[arg-type]
@@ -240,7 +246,7 @@ def test_an_error_that_may_pass_is_tried_three_times_more(
     """The disk is the one part that cannot be made to stumble on demand; the real injection is strace's."""
     (tmp_path / "a").write_bytes(b"one")
     left = [failures]
-    real = photos_module.read_limited
+    real = places_module.read_limited
 
     def stumbling(file: Any) -> bytes:
         left[0] -= 1
@@ -248,7 +254,7 @@ def test_an_error_that_may_pass_is_tried_three_times_more(
             raise OSError(errno.EIO, "Input/output error")
         return real(file)
 
-    monkeypatch.setattr(photos_module, "read_limited", stumbling)
+    monkeypatch.setattr(places_module, "read_limited", stumbling)
     monkeypatch.setattr(photos_module, "RETRY_SECONDS", (0.0, 0.0, 0.0))
     read = PhotoSet(tmp_path, ["a"], np.zeros(1, np.int64)).read(0)
     if failures <= 3:

@@ -1,0 +1,74 @@
+"""How a command ends that does not end well: one line, and an exit code. Also where the verb was mistyped."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from deitft.cli import console
+from deitft.errors import DeitftError, InterruptError, StorageError, UsageError
+
+ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE}
+"""What the system may refuse without a mistake of ours."""
+
+
+def after_interrupt(words: Sequence[str]) -> str:
+    """What to do after Ctrl-C with nothing saved."""
+    if words and words[0] in ("finetune", "resume") and "--dry-run" not in words:
+        return "without saving; if the run had begun, `deitft resume RUN` goes on from its newest checkpoint"
+    return ""
+
+
+class Verbs(TyperGroup):
+    """A group that answers a mistyped verb with the one that was meant."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the verb of ``args``.
+
+        Raises:
+            UsageError: there is none of that name (id USAGE).
+        """
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known and not ctx.resilient_parsing:
+            near = get_close_matches(args[0], known, n=1, cutoff=0.5)
+            hint = f'did you mean "{near[0]}"?' if near else f"the verbs are {', '.join(known)}"
+            raise UsageError(f'{ctx.command_path} has no verb "{args[0]}"', hint, id="USAGE")
+        return super().resolve_command(ctx, args)
+
+
+def end(error: Exception) -> int:
+    """Say one line about an error, and give its exit code."""
+    known = _as_known(error)
+    if known is None:
+        console.report_bug(error)
+        return console.BUG_CODE
+    console.talk(console.error_line(known))
+    return known.exit_code
+
+
+def _as_known(error: Exception) -> DeitftError | None:
+    """An error with an id: our own, a mistyped command line, or what the system refused; else None, a bug."""
+    if isinstance(error, DeitftError):
+        return error
+    if isinstance(error, typer.Abort):
+        return InterruptError("stopped", id="N4")
+    if hasattr(error, "format_message"):  # typer's usage errors, whatever library it takes them from
+        return _usage(error)
+    if isinstance(error, OSError) and error.errno in ENVIRONMENT_ERRNOS:
+        where = f": {error.filename}" if error.filename else ""
+        return StorageError(f"{(error.strerror or str(error)).lower()}{where}", "see what is wrong there", id="IO")
+    return None
+
+
+def _usage(error: Any) -> UsageError:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "deitft"
+    near = get_close_matches(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or (), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"see `{path} --help`"
+    text = getattr(error, "message", "") if near else error.format_message()
+    return UsageError(" ".join(str(text).split()).rstrip("."), hint, id="USAGE")

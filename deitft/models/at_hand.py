@@ -1,0 +1,38 @@
+"""Which models have their weights on this machine, told without loading timm and without asking the network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from deitft.models.zoo import ZOO, ZooEntry
+
+_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def first_at_hand(shorts: Iterable[str], weights_dir: Path | None) -> str | None:
+    """The first of these short names whose weights are in ``weights_dir``, in DEITFT_WEIGHTS_DIR or in the hub's
+    cache; None where there are none of them."""
+    named = weights_dir or os.environ.get("DEITFT_WEIGHTS_DIR")
+    folder = Path(named).expanduser() if named else None
+    entries = {entry.short: entry for entry in ZOO}
+    for short in shorts:
+        if (folder is not None and _in_folder(entries[short], folder)) or _in_cache(entries[short]):
+            return short
+    return None
+
+
+def _in_folder(entry: ZooEntry, folder: Path) -> bool:
+    """A folder of the name that ``sources.find`` looks for, with weights in it."""
+    tag = entry.tag.partition(".")[2]
+    architectures = dict.fromkeys((entry.architecture, entry.architecture.replace("_distilled", "")))
+    names = [name for architecture in architectures for name in (f"{architecture}.{tag}", architecture)]
+    return any((folder / name / file).is_file() for name in names for file in _FILES)
+
+
+def _in_cache(entry: ZooEntry) -> bool:
+    import huggingface_hub
+
+    found = (huggingface_hub.try_to_load_from_cache(f"timm/{entry.tag}", file) for file in _FILES)
+    return any(isinstance(path, str) for path in found)

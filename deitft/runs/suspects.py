@@ -1,0 +1,123 @@
+"""Likely label errors and classes that look alike, by a frozen model: features once, then a probe in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from deitft.compute.device import Machine
+from deitft.core.keys import permutation
+from deitft.core.progress import Progress, StopFlag
+from deitft.data.audit_labels import LabelLook, label_findings
+from deitft.data.catalog import Catalog
+from deitft.data.findings import Finding
+from deitft.data.photos import PhotoSet, photo_set
+from deitft.data.stream import EvalStream
+from deitft.data.units import units_of
+from deitft.evaluation.baselines import frozen_features
+from deitft.evaluation.out_of_fold import out_of_fold
+from deitft.evaluation.predictions import Ints, Logits
+from deitft.models.build import Classifier, build
+from deitft.models.sources import find
+from deitft.models.weights import load, preprocessing_of
+from deitft.models.zoo import resolve
+from deitft.recipe.preprocessing import Preprocessing
+from deitft.runs.prepare import write_preparation
+from deitft.runs.session import Session
+
+BATCH = 64
+MOST_LOOKED_AT = 20_000
+"""Photos of a run whose labels are looked at; of more, so many are drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen:
+    """A pretrained model that only looks."""
+
+    name: str
+    classifier: Classifier
+    pre: Preprocessing
+
+
+def frozen_model(
+    model: str, *, weights: str | None, weights_dir: Path | None, machine: Machine, progress: Progress
+) -> Frozen:
+    """A model with its pretrained weights, on the machine's device.
+
+    Raises:
+        UsageError: no such model.
+        UnavailableError: no weights to be had (exit 69).
+    """
+    choice = resolve(model)
+    source = find(choice, weights=weights, weights_dir=weights_dir, pretrained=True)
+    pre = preprocessing_of(source, choice)
+    classifier = build(choice.timm_name, num_classes=2, image_size=pre.size)
+    load(classifier, source)
+    classifier.set_fused_attention(not machine.device.startswith("cpu"))
+    progress.say(f"features of {choice.short_name or choice.timm_name}")
+    return Frozen(name=choice.short_name or choice.timm_name, classifier=classifier.to(machine.device), pre=pre)
+
+
+def features_of(
+    frozen: Frozen, photos: PhotoSet, *, machine: Machine, progress: Progress, stop: StopFlag
+) -> Logits:
+    """What the model's first head sees of each photo, float32 [N, D].
+
+    Raises:
+        StoppedError: ``stop`` was set by a signal.
+    """
+    stream = EvalStream(photos, frozen.pre, batch=BATCH, workers=machine.workers)
+    with progress.task("looking for label errors", len(photos), unit="photos") as task:
+        columns, _ = frozen_features(
+            frozen.classifier,
+            stream,
+            pre=frozen.pre,
+            device=machine.device,
+            precision=machine.precision,
+            task=task,
+            stop=stop,
+        )
+    return columns[0]
+
+
+def look_at_labels(
+    catalog: Catalog, frozen: Frozen, *, machine: Machine, progress: Progress, stop: StopFlag, seed: int = 0
+) -> list[Finding]:
+    """Findings SUSPECTS and ALIKE of a catalog without bad photos; none where there is too little to compare."""
+    rows = np.flatnonzero(catalog.labels >= 0).astype(np.int64)
+    if len(np.unique(catalog.labels[rows])) < 2:
+        return []
+    features = features_of(frozen, photo_set(catalog, rows), machine=machine, progress=progress, stop=stop)
+    return findings_of(catalog, rows, features, seed=seed, model=frozen.name)
+
+
+def findings_of(catalog: Catalog, rows: Ints, features: Logits, *, seed: int, model: str) -> list[Finding]:
+    """The same of features [n, D] that are there already, of these ``rows`` of the catalog."""
+    labels = catalog.labels[rows].astype(np.int64)
+    # photos of one content, or of one article, would give each other's label away
+    units, _, _ = units_of(catalog, seed, None if catalog.groups is None else catalog.groups.tolist())
+    probabilities = out_of_fold(features, labels, num_classes=len(catalog.classes), groups=units[rows], seed=seed)
+    return label_findings(catalog, LabelLook(rows=rows, probabilities=probabilities, model=model))
+
+
+def add_to_run(session: Session, looked_at: Mapping[str, PhotoSet], features: Logits) -> None:
+    """The same of a run: said, and kept in ``run.json`` and ``check.json``.
+
+    ``features`` [n, D] are what its frozen probe has seen of these photos, one set after the other.
+    """
+    catalog, plan, record = session.prepared.catalog, session.plan, session.record
+    row_of = {path: row for row, path in enumerate(catalog.paths)}
+    rows = np.array([row_of[path] for photos in looked_at.values() for path in photos.paths], np.int64)
+    drawn = np.sort(permutation(len(rows), "suspects", plan.seed)[:MOST_LOOKED_AT])
+    model = plan.short_name or plan.model
+    found = findings_of(catalog, rows[drawn], features[drawn], seed=plan.seed, model=model)
+    for finding in found:
+        session.request.progress.warn(finding.notice())
+    ids = ("SUSPECTS", "ALIKE")
+    record.findings = [*(old for old in record.findings if old["id"] not in ids), *(one.record() for one in found)]
+    record.write(session.folder.path)
+    prepared = session.prepared
+    write_preparation(replace(prepared, findings=prepared.findings.plus(found)), session.folder.path)
