@@ -23,7 +23,7 @@ from deitft.data.colour import PhotoNote
 from deitft.data.decode import BadPhotoError, Examined, decode, examine, photo_size
 from deitft.data.formats import FORMAT_OF_EXTENSION
 from deitft.data.looks import LOOK_BYTES, PIXEL_BYTES
-from deitft.data.near_pixels import SIDE, Plane, likeness, plane_of
+from deitft.data.near_pixels import DECODED_SIDE, Plane, likeness, plane_of
 from deitft.data.photo_cache import UNKNOWN
 from deitft.data.places import Places
 from deitft.data.reading_limits import Reader, Watch, bound_memory
@@ -137,7 +137,7 @@ def _plane(path: str, row: int) -> Plane:
         _, data = _places.read(path)
         width, height = photo_size(data)
         with _reader.reading(row), _reader.alone(width * height):
-            plane = plane_of(decode(data, at_least=SIDE))
+            plane = plane_of(decode(data, at_least=DECODED_SIDE))
         if len(_planes) >= KEPT_PLANES:
             _planes.pop(next(iter(_planes)))
         _planes[path] = plane
