@@ -1,9 +1,9 @@
-"""Near-duplicates in clothing-small: how many transformed copies are found, how many pairs are flagged for nothing.
+"""Near-duplicates in clothing-small: how many transformed copies are found, how many pairs are flagged in vain.
 
 Copies are made of ``--photos`` photos, a transformation at a time, and looked for among all photos of the folder,
-as ``check`` does it. Then all pairs that are flagged among the photos themselves are counted and, with ``--sheet``,
-drawn side by side; beside them stand those that a plain 64-bit difference hash flags at a distance of 10. A copy
-counts as found where its pair with its own original is.
+as ``check`` does it. A copy counts as found where its pair with its own original is. Then all pairs that are
+flagged among the photos themselves are counted and, with ``--sheet``, drawn side by side; beside them stand those
+that a plain 64-bit difference hash flags at a distance of 10.
 
     python benchmarks/near_duplicates.py --shared ../shared --sheet sheets/
 """

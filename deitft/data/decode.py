@@ -36,7 +36,8 @@ from deitft.data import formats
 from deitft.data.bad_photo import BadPhotoError, bad, bad_photo_text, max_pixels
 from deitft.data.catalog import shown
 from deitft.data.colour import NoKnownRangeError, PhotoNote, to_rgb
-from deitft.data.looks import LONGER_SIDE, Looks, look_at_image
+from deitft.data.jpeg import Heard, jpeg_scale, lacks_end, turned, whole_jpeg
+from deitft.data.looks import LONGER_SIDE, Looks, look_at, look_at_image
 from deitft.data.quiet import silenced
 
 __all__ = ["BadPhotoError", "Examined", "bad_photo_text", "decode", "decode_file", "examine", "photo_size"]
@@ -132,12 +133,15 @@ def photo_size(data: bytes) -> tuple[int, int]:
 
 
 def examine(
-    data: bytes, *, alone: Callable[[int], contextlib.AbstractContextManager[None]] | None = None
+    data: bytes,
+    *,
+    alone: Callable[[int], contextlib.AbstractContextManager[None]] | None = None,
+    heard: Heard | None = None,
 ) -> Examined:
     """Decode a photo wholly, to know that it can be, and say what is special about it.
 
     A large JPEG is decoded at reduced scale: every byte of it is read all the same. ``alone(pixels)`` is entered
-    while that many decoded pixels are held.
+    while that many decoded pixels are held. With ``heard``, damage inside a JPEG is noted.
 
     Raises:
         BadPhotoError: as ``decode``.
@@ -146,21 +150,31 @@ def examine(
         photo = _open(data)
         width, height = photo.image.size
         shorter = max(MIN_SIDE, -(-LONGER_SIDE * min(width, height) // max(width, height)))
-        held = width * height // (_jpeg_scale(width, height, shorter) ** 2 if photo.format == "JPEG" else 1)
+        held = width * height // (jpeg_scale(width, height, shorter) ** 2 if photo.format == "JPEG" else 1)
         with alone(held) if alone else contextlib.nullcontext():
-            notes = _load(photo, data, shorter)
-            rgb, colour_notes = to_rgb(photo.image, WHITE, bits=photo.bits)
+            looks, notes = _looked_at(photo, data, shorter, heard)
             orientation, readable = _orientation(photo)
             moving = _has_more_frames(photo.image)
-            looks = look_at_image(
-                _turn(rgb, orientation), (height, width) if orientation >= 5 else (width, height)
-            )
     if orientation >= 5:
         width, height = height, width
-    notes |= colour_notes
     notes |= PhotoNote.ANIMATED if moving else PhotoNote(0)
     notes |= PhotoNote(0) if readable else PhotoNote.BAD_EXIF
     return Examined(photo.format, width, height, notes, looks)
+
+
+def _looked_at(photo: _Photo, data: bytes, shorter: int, heard: Heard | None) -> tuple[Looks, PhotoNote]:
+    """Decode wholly and describe, turned upright."""
+    width, height = photo.image.size
+    orientation, notes = _orientation(photo)[0], PhotoNote(0)
+    size = (height, width) if orientation >= 5 else (width, height)
+    if heard is not None and photo.format == "JPEG":
+        pixels, damaged = whole_jpeg(data, jpeg_scale(width, height, shorter), heard)
+        if pixels is not None and photo.image.mode in ("RGB", "L"):
+            return look_at(turned(pixels, orientation), size), _end_note(data)
+        notes = PhotoNote.DAMAGED if damaged else notes
+    notes |= _load(photo, data, shorter)
+    rgb, colour_notes = to_rgb(photo.image, WHITE, bits=photo.bits)
+    return look_at_image(_turn(rgb, _orientation(photo)[0]), size), notes | colour_notes
 
 
 def _has_more_frames(image: ImageFile.ImageFile) -> bool:
@@ -270,23 +284,20 @@ def _load(photo: _Photo, data: bytes, at_least: int | None) -> PhotoNote:
             raise
         photo.image = _Jpeg(io.BytesIO(body + b"\xff\xd9"))
         _load_jpeg(photo.image, at_least)
-    # Pillow may have all rows before it asks for more; and what stands behind an end marker is no matter.
-    lost = not data.endswith(b"\xff\xd9") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    return PhotoNote.NO_END_MARKER if lost else PhotoNote(0)
+    return _end_note(data)
+
+
+def _end_note(data: bytes) -> PhotoNote:
+    return PhotoNote.NO_END_MARKER if lacks_end(data) else PhotoNote(0)
 
 
 def _load_jpeg(image: ImageFile.ImageFile, at_least: int | None) -> None:
     if at_least is not None:
         width, height = image.size
-        scale = _jpeg_scale(width, height, at_least)
+        scale = jpeg_scale(width, height, at_least)
         if scale > 1:
             image.draft("RGB", (width // scale, height // scale))
     image.load()
-
-
-def _jpeg_scale(width: int, height: int, at_least: int) -> int:
-    """The largest reduction that leaves the shorter side so many pixels."""
-    return next((scale for scale in (8, 4, 2) if -(-min(width, height) // scale) >= at_least), 1)
 
 
 def _has_all_pixels(body: bytes) -> bool:

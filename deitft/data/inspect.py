@@ -81,7 +81,7 @@ def _near(
     search = near_pairs.Search(catalog, None if file is None else file.parent.parent / "pairs" / file.name)
     if search.known is not None:
         return search.known
-    jobs = search.jobs()
+    jobs = search.jobs(workers)
     if not jobs:
         return search.done([])
     watch = Watch(_context(), workers)

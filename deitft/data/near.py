@@ -5,12 +5,14 @@ they are: in several tables, by the signs of fixed random projections. Nothing i
 but how many neighbours it considers. Candidates that are alike enough are compared by their pixels
 (``near_pixels``): a hash alone takes ten white shirts on one table for one.
 
-Legend: N photos, K numbers of a look, V views (crop, mirrored or not), T tables, B bits of a key.
+Legend: N photos, K numbers of a look, C of them compared, V views (crop, mirrored
+or not), T tables, B bits of a key.
 """
 
 from __future__ import annotations
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +21,11 @@ import numpy.typing as npt
 from deitft.core.keys import generator, key
 from deitft.data.looks import CHANNELS, FREQUENCIES, LOOK_BYTES, crop_matrix, frequencies_of, mirror_signs
 
-NEAR_VERSION = 1
+NEAR_VERSION = 3
 """Raise it whenever other pairs may come out."""
 TABLES, KEY_BITS = 8, 32
-ALIKE = 0.97
-"""Least cosine of two looks: crops of up to 10 % a side reach it (measured: benchmarks/near_duplicates.py)."""
+ALIKE = {1.0: 0.975, 0.95: 0.975, 0.9: 0.968}
+"""Least cosine of two looks, by the scale of the view (measured: benchmarks/near_duplicates.py)."""
 FAINT = 4.0
 """Photos whose looks vary by fewer grey levels (root mean square) have nothing to be recognised by."""
 PARTNERS = 4
@@ -32,7 +34,7 @@ COLOUR_WEIGHT = 1.5
 COMPARED = 8
 """Highest u + v that is compared; what a crop brings in from beyond the stored ones disturbs the others."""
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14
 _SHIFTS = tuple((right, down) for down in (-1, 0, 1) for right in (-1, 0, 1))
 _CORNERS = ((-1, -1), (1, 1), (-1, 1), (1, -1))
 VIEWS: tuple[tuple[float, float, float, bool], ...] = (
@@ -67,51 +69,66 @@ def _weights() -> npt.NDArray[np.float32]:
 
 
 @functools.cache
+def _compared() -> npt.NDArray[np.int64]:
+    """[C] the frequencies that count."""
+    return np.flatnonzero(_weights())
+
+
+@functools.cache
 def _views() -> tuple[npt.NDArray[np.float32], ...]:
-    """V matrices [K, K]: frequencies of a photo -> weighted frequencies of its view."""
+    """V matrices [K, C]: frequencies of a photo -> weighted frequencies of its view."""
     straight = np.ones(LOOK_BYTES, np.float32)
     return tuple(
-        (mirror_signs() if mirrored else straight)[:, None] * crop_matrix(scale, right, down).T * _weights()
-        for scale, right, down, mirrored in VIEWS
+        ((mirror_signs() if mirrored else straight)[:, None] * crop_matrix(*crop).T * _weights())[:, _compared()]
+        for *crop, mirrored in VIEWS
     )
 
 
 @functools.cache
 def _projections() -> npt.NDArray[np.float32]:
-    """[K, T * B] fixed directions."""
-    drawn = generator(key("near")).standard_normal((LOOK_BYTES, TABLES * KEY_BITS))
+    """[C, T * B] fixed directions."""
+    drawn = generator(key("near")).standard_normal((len(_compared()), TABLES * KEY_BITS))
     return drawn.astype(np.float32)
+
+
+def _own(looks: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """[N, C] weighted frequencies of looks as they are."""
+    values: npt.NDArray[np.float32] = frequencies_of(looks[:, _compared()]) * _weights()[_compared()]
+    return values
 
 
 def has_look(looks: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """[N] whether there is enough to be recognised by."""
     there = np.zeros(len(looks), np.bool_)
     for at in range(0, len(looks), _BLOCK):
-        there[at : at + _BLOCK] = (
-            np.linalg.norm(frequencies_of(looks[at : at + _BLOCK]) * _weights(), axis=1) > FAINT
-        )
+        there[at : at + _BLOCK] = np.linalg.norm(_own(looks[at : at + _BLOCK]), axis=1) > FAINT
     return there
 
 
-def candidates(looks: npt.NDArray[np.uint8]) -> Candidates:
+def candidates(looks: npt.NDArray[np.uint8], *, threads: int = 1) -> Candidates:
     """Pairs of rows of ``looks`` [N, K] that may be near-duplicates, each once."""
     count = len(looks)
     if count < 2:
         return _none()
-    own = _signatures(looks, None)
+    own = np.concatenate([_keys(_own(looks[at : at + _BLOCK])) for at in range(0, count, _BLOCK)])
     places = np.argsort(own.T, axis=1, kind="stable").astype(np.int32)  # [T, N]
     ordered = np.take_along_axis(own.T, places, axis=1)
-    found: list[npt.NDArray[np.float64]] = []
-    bits = int(np.clip(np.ceil(np.log2(count)), 8, 24))
-    for view in range(len(VIEWS)):
+
+    def alike_in(view: int) -> npt.NDArray[np.float64]:
+        found = []
         for at in range(0, count, _BLOCK):
-            block = np.arange(at, min(at + _BLOCK, count))
-            asked = own[block] if view == 0 else _signatures(looks[block], view)
-            pairs = _met(asked, block, own, ordered, places, bits)
-            found.append(_measured(looks, pairs, view))
-        if sum(map(len, found)) > 4 * PARTNERS * count:
-            found = [_best(np.concatenate(found), count)]
-    return _ordered(_best(np.concatenate(found), count))
+            rows = np.arange(at, min(at + _BLOCK, count))
+            seen = frequencies_of(looks[rows]) @ _views()[view]
+            pairs = _met(_keys(seen), rows, own, ordered, places)
+            found.append(_measured(seen, at, looks, pairs, view))
+        return _best(np.concatenate(found), count)
+
+    best = np.zeros((0, 4))
+    with ThreadPoolExecutor(threads) as pool:
+        for found in pool.map(alike_in, range(len(VIEWS))):
+            best = _best(np.concatenate((best, found)), count)
+    whole = best[:, :3].astype(np.int64)
+    return Candidates(whole[:, 0], whole[:, 1], whole[:, 2], best[:, 3].astype(np.float32))
 
 
 def _none() -> Candidates:
@@ -119,14 +136,9 @@ def _none() -> Candidates:
     return Candidates(nothing, nothing, nothing, np.zeros(0, np.float32))
 
 
-def _signatures(looks: npt.NDArray[np.uint8], view: int | None) -> npt.NDArray[np.uint32]:
-    """[N, T] keys of looks, or of one view of them."""
-    matrix = _views()[view or 0] @ _projections()
-    keys = np.empty((len(looks), TABLES), np.uint32)
-    for at in range(0, len(looks), 1 << 13):
-        signs = frequencies_of(looks[at : at + (1 << 13)]) @ matrix > 0
-        packed = np.packbits(signs, axis=1)
-        keys[at : at + (1 << 13)] = packed.view(">u4")
+def _keys(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32]:
+    """[N, T] keys of weighted frequencies [N, C]."""
+    keys: npt.NDArray[np.uint32] = np.packbits(values @ _projections() > 0, axis=1).view(">u4").astype(np.uint32)
     return keys
 
 
@@ -136,21 +148,20 @@ def _met(
     own: npt.NDArray[np.uint32],
     ordered: npt.NDArray[np.uint32],
     places: npt.NDArray[np.int32],
-    bits: int,
 ) -> npt.NDArray[np.int64]:
-    """[M, 2] (row, other row) whose keys share their first ``bits`` in some table, each pair once.
+    """[M, 2] (row, other row) whose keys stand beside each other in the order of some table, each pair once.
 
-    Of a crowded bucket the ``REACH`` nearest in the order of the whole keys are looked at. Pairs whose signatures
-    differ in more bits than alike looks do are dropped here.
+    However crowded it is there, ``REACH`` neighbours are looked at. Pairs whose keys, all together, differ in more
+    bits than those of alike looks do are dropped here.
     """
-    count, low_bits = len(own), np.uint32(KEY_BITS - bits)
+    count = len(own)
     pairs = []
     for table in range(TABLES):
         keys, column = asked[:, table], ordered[table]
         here = np.searchsorted(column, keys)
         for step in range(-REACH // 2, REACH // 2):
             at = np.clip(here + step, 0, count - 1)
-            met = np.flatnonzero((column[at] ^ keys) >> low_bits == 0)
+            met = np.flatnonzero(np.bitwise_count(column[at] ^ keys) <= MOST_KEY_BITS)
             other = places[table][at[met]]
             far = np.bitwise_count(asked[met] ^ own[other]).sum(axis=1, dtype=np.int64)
             near = (far <= MOST_BITS) & (rows[met] != other)
@@ -158,24 +169,30 @@ def _met(
     return np.stack(np.divmod(np.unique(np.concatenate(pairs)), count), axis=1)
 
 
-MOST_BITS = 36
-"""Bits of T * B that alike looks differ in at most: at the cosine ``ALIKE`` 18 are expected, give or take 4."""
-REACH = 16
+MOST_BITS, MOST_KEY_BITS = 40, 10
+"""Bits of all keys, and of one, that alike looks differ in at most; at a cosine of 0.97 they do in 20 and 2.5."""
+REACH = 8
 """Neighbours in the order of a table that are looked at."""
 
 
-def _measured(looks: npt.NDArray[np.uint8], pairs: npt.NDArray[np.int64], view: int) -> npt.NDArray[np.float64]:
-    """[M, 4] (first, second, view, cosine) of the pairs that are alike."""
-    kept = []
+def _measured(
+    seen: npt.NDArray[np.float32],
+    start: int,
+    looks: npt.NDArray[np.uint8],
+    pairs: npt.NDArray[np.int64],
+    view: int,
+) -> npt.NDArray[np.float64]:
+    """[M, 4] (first, second, view, cosine) of pairs that are alike; ``seen`` [n, C] begins at row ``start``."""
+    lengths = np.maximum(np.linalg.norm(seen, axis=1), 1e-6)
+    kept = [np.zeros((0, 4))]
     for at in range(0, len(pairs), _BLOCK):
         some = pairs[at : at + _BLOCK]
-        one = frequencies_of(looks[some[:, 0]]) @ _views()[view]
-        two = frequencies_of(looks[some[:, 1]]) * _weights()
-        length = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
-        cosine = np.einsum("mk,mk->m", one, two) / np.maximum(length, 1e-6)
-        good = cosine >= ALIKE
+        here, other = some[:, 0] - start, _own(looks[some[:, 1]])
+        cosine = np.einsum("mc,mc->m", seen[here], other) / lengths[here]
+        cosine /= np.maximum(np.sqrt(np.einsum("mc,mc->m", other, other)), 1e-6)
+        good = cosine >= ALIKE[VIEWS[view][0]]
         kept.append(np.column_stack((some[good], np.full(good.sum(), view), cosine[good])))
-    return np.concatenate([np.zeros((0, 4)), *kept])
+    return np.concatenate(kept)
 
 
 def _best(found: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
@@ -191,8 +208,3 @@ def _best(found: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]
         starts = np.searchsorted(sorted_rows, sorted_rows, "left")
         wanted[order[np.arange(len(order)) - starts < PARTNERS]] = True
     return found[wanted]
-
-
-def _ordered(found: npt.NDArray[np.float64]) -> Candidates:
-    whole = found[:, :3].astype(np.int64)
-    return Candidates(whole[:, 0], whole[:, 1], whole[:, 2], found[:, 3].astype(np.float32))

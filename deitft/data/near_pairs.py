@@ -36,10 +36,10 @@ class Search:
         self._found: Candidates | None = None
         self.known = self._load()
 
-    def jobs(self) -> list[tuple[str, str, int, int, int]]:
+    def jobs(self, threads: int) -> list[tuple[str, str, int, int, int]]:
         """(path, path, row, row, view) of each candidate, in an order that opens few photos twice."""
         assert self._catalog.looks is not None
-        found = candidates(self._catalog.looks[self._rows])
+        found = candidates(self._catalog.looks[self._rows], threads=threads)
         most = max(MOST_COMPARED, len(self._rows) // 4)
         chosen = np.arange(min(len(found), most))
         chosen = chosen[np.lexsort((found.second[chosen], found.first[chosen]))]

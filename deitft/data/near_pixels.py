@@ -18,6 +18,8 @@ from deitft.data.near import VIEWS
 
 SIDE = 96
 """Pixels a side at which two photos are compared, whatever their shape."""
+DECODED_SIDE = 2 * SIDE
+"""Pixels that the shorter side is decoded with at least: stripes of a shirt come out otherwise at every scale."""
 SAME = 0.90
 """Least correlation of the fine structure of one picture."""
 PLAIN = 1.0

@@ -11,9 +11,9 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -21,10 +21,11 @@ from deitft.core.forked import own_streams
 from deitft.data.bad_photo import max_pixels
 from deitft.data.catalog import BadPhoto
 from deitft.data.colour import PhotoNote
-from deitft.data.decode import BadPhotoError, Examined, decode, examine, photo_size
+from deitft.data.decode import BadPhotoError, decode, examine, photo_size
 from deitft.data.formats import FORMAT_OF_EXTENSION
+from deitft.data.jpeg import Pixels
 from deitft.data.looks import LOOK_BYTES, PIXEL_BYTES
-from deitft.data.near_pixels import SIDE, Plane, likeness, plane_of
+from deitft.data.near_pixels import DECODED_SIDE, Plane, likeness, plane_of
 from deitft.data.photo_cache import UNKNOWN
 from deitft.data.places import Places
 from deitft.data.reading_limits import Reader, Watch, bound_memory
@@ -56,7 +57,7 @@ _reader: Reader | None = None
 def start(parent: int, places: Places, watch: Watch) -> None:
     """Prepare a reading process: the parent decides when to stop; without a parent it ends by itself.
 
-    Its stderr becomes a file that nobody sees but ``_damage_note``.
+    Its stderr becomes a file that nobody sees but ``_heard``.
     """
     global _places, _reader  # one process, one data set
     _places, _reader = places, Reader(watch)
@@ -101,9 +102,8 @@ def read_photos(paths: list[str], rows: list[int]) -> Answer:
             answer.stamps[row], data = _places.read(path)
             answer.digests[row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
             with _reader.reading(rows[row]):
-                found = examine(data, alone=_reader.alone)
-                damage = _damage_note(data, found)
-            notes = found.notes | _extension_note(path, found.format) | damage
+                found = examine(data, alone=_reader.alone, heard=_heard)
+            notes = found.notes | _extension_note(path, found.format)
             answer.shapes[row], answer.notes[row] = (found.width, found.height), notes
             if found.looks is not None:
                 answer.pixels[row] = np.frombuffer(found.looks.pixels, np.uint8)
@@ -139,7 +139,7 @@ def _plane(path: str, row: int) -> Plane:
         _, data = _places.read(path)
         width, height = photo_size(data)
         with _reader.reading(row), _reader.alone(width * height):
-            plane = plane_of(decode(data, at_least=SIDE))
+            plane = plane_of(decode(data, at_least=DECODED_SIDE))
         if len(_planes) >= KEPT_PLANES:
             _planes.pop(next(iter(_planes)))
         _planes[path] = plane
@@ -156,17 +156,9 @@ def _extension_note(path: str, kind: str) -> PhotoNote:
     return PhotoNote.WRONG_EXTENSION if FORMAT_OF_EXTENSION.get(end, kind) != kind else PhotoNote(0)
 
 
-def _damage_note(data: bytes, found: Examined) -> PhotoNote:
-    """A JPEG damaged inside decodes without an error everywhere; only libjpeg's warning on stderr tells.
-
-    Pillow keeps that warning to itself, OpenCV lets it out.
-    """
-    if found.format != "JPEG":
-        return PhotoNote(0)
+def _heard(decode: Callable[[], Pixels | None]) -> tuple[Pixels | None, bytes]:
+    """What a decoder returns, and what it wrote to stderr, which is a file here (``start``)."""
     before = os.lseek(2, 0, os.SEEK_END)
-    try:
-        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
-    except cv2.error:
-        return PhotoNote(0)
+    pixels = decode()
     size = os.lseek(2, 0, os.SEEK_END) - before
-    return PhotoNote.DAMAGED if size and b"Corrupt JPEG" in os.pread(2, size, before) else PhotoNote(0)
+    return pixels, os.pread(2, size, before) if size else b""

@@ -164,9 +164,7 @@ def test_D4_a_photo_that_takes_too_long_is_named_and_the_others_are_read(tmp_pat
 
 def test_D4_the_clock_is_of_work_not_of_waiting(tmp_path, monkeypatch):
     monkeypatch.setattr(reading_limits, "SECONDS", 0.2)
-    monkeypatch.setattr(
-        "deitft.data.photo_reader.examine", lambda data, alone: (time.sleep(0.5), examine(data))[1]
-    )
+    monkeypatch.setattr("deitft.data.photo_reader.examine", lambda data, **_: (time.sleep(0.5), examine(data))[1])
     assert read(write_classes(tmp_path / "p", {"shoes": 2, "hats": 1})).bad == {}
 
 

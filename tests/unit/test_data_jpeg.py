@@ -1,0 +1,127 @@
+"""OpenCV's JPEGs against Pillow's: the same pixels to the last bit, and the same verdicts."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+
+import numpy as np
+import pytest
+from photo_kit import encoded, jpeg, picture, put, read, write_classes
+from PIL import Image
+
+from deitft.data.decode import BadPhotoError, examine
+from deitft.data.jpeg import jpeg_scale, turned, whole_jpeg
+
+
+@pytest.fixture
+def heard():
+    """Stderr as reading processes have it."""
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+
+        def listen(decode):
+            before = os.lseek(2, 0, os.SEEK_END)
+            pixels = decode()
+            return pixels, os.pread(2, 10_000, before)
+
+        yield listen
+        os.dup2(kept, 2)
+    os.close(kept)
+
+
+KINDS = {
+    "plain": {},
+    "grey": {"mode": "L"},
+    "4:4:4": {"subsampling": 0},
+    "4:2:2": {"subsampling": 1},
+    "progressive": {"progressive": True},
+    "optimised": {"optimize": True, "quality": 40},
+    "rgb inside": {"keep_rgb": True},
+}
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_pixels_as_pillow(kind, scale, heard):
+    options = dict(KINDS[kind])
+    image = picture(3, (203, 157)).convert(options.pop("mode", "RGB"))
+    data = encoded(image, **options)
+    found, damaged = whole_jpeg(data, scale, heard)
+    reference = Image.open(io.BytesIO(data))
+    if scale > 1:
+        reference.draft("RGB", (203 // scale, 157 // scale))
+    assert found is not None
+    assert not damaged
+    assert np.array_equal(found, np.asarray(reference.convert("RGB")))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_looks_are_pillows_whatever_the_orientation(orientation, heard):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(picture(1, (320, 200)), exif=exif.tobytes())
+    quick, slow = examine(data, heard=heard), examine(data)
+    assert quick == slow
+    assert quick.looks is not None
+    assert slow.looks is not None
+    assert quick.looks.pixels == slow.looks.pixels
+    assert np.array_equal(quick.looks.look, slow.looks.look)
+    assert (quick.looks.contrast, quick.looks.sharpness) == (slow.looks.contrast, slow.looks.sharpness)
+
+
+WAYS_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize("orientation", range(9))
+def test_turned_puts_every_orientation_upright(orientation):
+    image = picture(2, (30, 20))
+    stored = image.transpose(WAYS_BACK[orientation]) if orientation in WAYS_BACK else image
+    assert np.array_equal(turned(np.asarray(stored), orientation), np.asarray(image))
+
+
+def test_damage_and_cuts_are_left_to_pillow(heard):
+    data = jpeg(5, (300, 200))
+    third = len(data) // 3
+    blank = data[:third] + bytes(third) + data[2 * third :]
+    assert whole_jpeg(blank, 1, heard) == (None, True)
+    for cut in (data[: len(data) // 2], data[:-2], b"\xff\xd8\xff", b""):
+        assert whole_jpeg(cut, 1, heard)[0] is None
+    with pytest.raises(BadPhotoError):
+        examine(data[: len(data) // 2], heard=heard)
+    assert whole_jpeg(data + b"what a phone appends", 1, heard)[0] is not None
+
+
+def test_what_is_not_rgb_is_left_to_pillow(heard):
+    data = encoded(picture(4, (64, 64)).convert("CMYK"))
+    quick, slow = examine(data, heard=heard), examine(data)
+    assert quick == slow
+    assert quick.looks.pixels == slow.looks.pixels
+
+
+def test_verdicts_in_reading_processes(tmp_path):
+    root = write_classes(tmp_path / "p", {"a": 3, "b": 3}, size=(300, 200))
+    data = jpeg(6, (300, 200))
+    put(root, "a/no-end.jpg", data[:-2])
+    put(root, "b/blank.jpg", data[: len(data) // 3] + bytes(len(data) // 3) + data[2 * len(data) // 3 :])
+    put(root, "b/whole.jpg", data)
+    catalog = read(root)
+    notes = dict(zip(catalog.paths, catalog.notes.tolist(), strict=True))
+    assert {path: note for path, note in notes.items() if note} == {"a/no-end.jpg": 1, "b/blank.jpg": 2}
+    pixels = dict(zip(catalog.paths, catalog.pixels, strict=True))
+    assert pixels["a/no-end.jpg"].tobytes() == pixels["b/whole.jpg"].tobytes()
+
+
+@pytest.mark.parametrize(("at_least", "want"), [(400, 1), (201, 1), (200, 2), (100, 4), (50, 8), (1, 8)])
+def test_scales(at_least, want):
+    assert jpeg_scale(533, 400, at_least) == want
