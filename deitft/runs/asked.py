@@ -36,8 +36,7 @@ def source(
     """
     if isinstance(data, Source):
         return data
-    named = [folder(path, "data") for path in ([data] if isinstance(data, str | os.PathLike) else data)]
-    roots = [folder(path, "root") for path in ([root] if isinstance(root, str | os.PathLike) else root)]
+    named, roots = _folders(data, "data"), _folders(root, "root")
     if not named:
         raise UsageError("data: no path", "hand over a folder of photos", id="USAGE")
     for path in (*named, *roots):
@@ -45,6 +44,12 @@ def source(
             kind = "file" if path.suffix else "folder"
             raise MissingInputError(f"no such {kind}: {path}", "check the path", id="D1", files=[str(path)])
     return Source(tuple(named), tuple(roots), nested, text(group_by, "group_by"))
+
+
+def _folders(value: object, name: str) -> list[Path]:
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [folder(path, name) for path in value]
+    return [folder(value, name)]
 
 
 def pixels(value: str | int | None) -> int | None:

@@ -95,7 +95,7 @@ def test_timm_and_albumentations_are_imported_when_they_are_asked_for() -> None:
         "os.environ.pop('NO_ALBUMENTATIONS_UPDATE', None)\n"
         "import deitft.data.stream as stream\n"
         "from deitft.data.transforms import check_albumentations\n"
-        "heavy = {'timm', 'albumentations', 'cv2', 'pandas', 'sklearn', 'matplotlib'}\n"
+        "heavy = {'timm', 'albumentations', 'pandas', 'sklearn', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
         "print(check_albumentations([{'HorizontalFlip': {}}]), os.environ['NO_ALBUMENTATIONS_UPDATE'])\n"
     )

@@ -81,12 +81,15 @@ def test_memory_is_bounded_in_the_reading_process_alone():
     bytearray(1_000_000_000)  # control: here there is room
 
 
-def _hold(watch: Watch, pixels: int, log: object) -> None:
+def _hold(watch: Watch, pixels: int, log: object, together: object | None) -> None:
     reader = Reader(watch)
     for _ in range(4):
         with reader.alone(pixels):
             log.put((time.monotonic(), 1))
-            time.sleep(0.03)
+            if together is None:
+                time.sleep(0.03)
+            else:
+                together.wait(60)  # each waits inside until the other is inside, too
             log.put((time.monotonic(), -1))
         time.sleep(0.005)
 
@@ -94,7 +97,8 @@ def _hold(watch: Watch, pixels: int, log: object) -> None:
 @pytest.mark.parametrize(("pixels", "most"), [(HUGE_PIXELS, 1), (HUGE_PIXELS - 1, 2)])
 def test_huge_photos_are_held_one_at_a_time(pixels, most):
     watch, log = Watch(FORK, 2), FORK.Queue()
-    processes = [FORK.Process(target=_hold, args=(watch, pixels, log)) for _ in range(2)]
+    together = FORK.Barrier(2) if most == 2 else None
+    processes = [FORK.Process(target=_hold, args=(watch, pixels, log, together)) for _ in range(2)]
     for process in processes:
         process.start()
     events = sorted(log.get() for _ in range(16))
