@@ -173,10 +173,11 @@ def peak_memory(device: str, *, children: bool = False) -> int:
 
 
 def _resident_peak() -> int:
-    with contextlib.suppress(OSError, StopIteration):
-        # getrusage would tell of whoever started this process, too: its peak outlives fork and exec
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, StopIteration):
+            # getrusage would tell of whoever started this process, too: its peak outlives fork and exec
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
     try:
         import resource
     except ImportError:  # Windows
