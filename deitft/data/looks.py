@@ -95,8 +95,8 @@ def _described(
     # Twice as fast as blake2b where processors know it.
     state = hashlib.sha256(b"%d %d\n" % size)
     for piece in luma:
-        state.update(piece)
-    state.update(tiny)
+        state.update(piece.data)
+    state.update(tiny.data)
     height, width = grey.shape
     if max(height, width) > LONGER_SIDE:
         scale = LONGER_SIDE / max(height, width)
@@ -133,7 +133,8 @@ def _look(tiny: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     values = waves[CHANNELS, FREQUENCIES[:, 0], FREQUENCIES[:, 1]]
     # Most frequencies are faint: steps grow with the square.
     steps = np.sqrt(np.minimum(np.abs(values) / RANGE, 1)) * 127
-    return (128 + np.rint(np.copysign(steps, values))).astype(np.uint8)
+    look: npt.NDArray[np.uint8] = (128 + np.rint(np.copysign(steps, values))).astype(np.uint8)
+    return look
 
 
 @functools.cache

@@ -105,30 +105,33 @@ def has_look(looks: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return there
 
 
-def candidates(looks: npt.NDArray[np.uint8], *, threads: int = 1) -> Candidates:
-    """Pairs of rows of ``looks`` [N, K] that may be near-duplicates, each once."""
-    count = len(looks)
+def candidates(
+    looks: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None, *, threads: int = 1
+) -> Candidates:
+    """Pairs of rows of ``looks`` [N, K] that may be near-duplicates, each once; only ``rows`` are looked at."""
+    rows = np.arange(len(looks)) if rows is None else rows
+    count = len(rows)
     if count < 2:
         return _none()
-    own = np.concatenate([_keys(_own(looks[at : at + _BLOCK])) for at in range(0, count, _BLOCK)])
-    places = np.argsort(own.T, axis=1, kind="stable").astype(np.int32)  # [T, N]
-    ordered = np.take_along_axis(own.T, places, axis=1)
+    own = np.concatenate([_keys(_own(looks[rows[at : at + _BLOCK]])) for at in range(0, count, _BLOCK)])
+    places = np.stack([np.argsort(own[:, table], kind="stable").astype(np.int32) for table in range(TABLES)])
+    ordered = np.stack([own[place, table] for table, place in enumerate(places)])  # [T, N] like ``places``
 
     def alike_in(view: int) -> npt.NDArray[np.float64]:
         found = []
         for at in range(0, count, _BLOCK):
-            rows = np.arange(at, min(at + _BLOCK, count))
-            seen = frequencies_of(looks[rows]) @ _views()[view]
-            pairs = _met(_keys(seen), rows, own, ordered, places)
-            found.append(_measured(seen, at, looks, pairs, view))
+            block = np.arange(at, min(at + _BLOCK, count))
+            seen = frequencies_of(looks[rows[block]]) @ _views()[view]
+            pairs = _met(_keys(seen), block, own, ordered, places)
+            found.append(_measured(seen, at, looks, rows, pairs, view))
         return _best(np.concatenate(found), count)
 
     best = np.zeros((0, 4))
     with ThreadPoolExecutor(threads) as pool:
         for found in pool.map(alike_in, range(len(VIEWS))):
             best = _best(np.concatenate((best, found)), count)
-    whole = best[:, :3].astype(np.int64)
-    return Candidates(whole[:, 0], whole[:, 1], whole[:, 2], best[:, 3].astype(np.float32))
+    first, second, views = best[:, :3].astype(np.int64).T
+    return Candidates(rows[first], rows[second], views, best[:, 3].astype(np.float32))
 
 
 def _none() -> Candidates:
@@ -154,18 +157,20 @@ def _met(
     However crowded it is there, ``REACH`` neighbours are looked at. Pairs whose keys, all together, differ in more
     bits than those of alike looks do are dropped here.
     """
-    count = len(own)
+    count, steps = len(own), np.arange(-REACH // 2, REACH // 2)
+    asked64, own64 = asked.view(np.uint64), own.view(np.uint64)  # [n, T / 2]
     pairs = []
     for table in range(TABLES):
         keys, column = asked[:, table], ordered[table]
-        here = np.searchsorted(column, keys)
-        for step in range(-REACH // 2, REACH // 2):
-            at = np.clip(here + step, 0, count - 1)
-            met = np.flatnonzero(np.bitwise_count(column[at] ^ keys) <= MOST_KEY_BITS)
-            other = places[table][at[met]]
-            far = np.bitwise_count(asked[met] ^ own[other]).sum(axis=1, dtype=np.int64)
-            near = (far <= MOST_BITS) & (rows[met] != other)
-            pairs.append(rows[met[near]] * count + other[near])
+        at = np.searchsorted(column, keys)[:, None] + steps
+        np.clip(at, 0, count - 1, out=at)
+        met = np.flatnonzero(np.bitwise_count(column[at] ^ keys[:, None]) <= MOST_KEY_BITS)
+        here, other = met // REACH, places[table][at.ravel()[met]]
+        far = np.zeros(len(met), np.int64)
+        for two in range(TABLES // 2):
+            far += np.bitwise_count(asked64[here, two] ^ own64[other, two])
+        near = (far <= MOST_BITS) & (rows[here] != other)
+        pairs.append(rows[here[near]] * count + other[near])
     return np.stack(np.divmod(np.unique(np.concatenate(pairs)), count), axis=1)
 
 
@@ -179,6 +184,7 @@ def _measured(
     seen: npt.NDArray[np.float32],
     start: int,
     looks: npt.NDArray[np.uint8],
+    rows: npt.NDArray[np.int64],
     pairs: npt.NDArray[np.int64],
     view: int,
 ) -> npt.NDArray[np.float64]:
@@ -187,7 +193,7 @@ def _measured(
     kept = [np.zeros((0, 4))]
     for at in range(0, len(pairs), _BLOCK):
         some = pairs[at : at + _BLOCK]
-        here, other = some[:, 0] - start, _own(looks[some[:, 1]])
+        here, other = some[:, 0] - start, _own(looks[rows[some[:, 1]]])
         cosine = np.einsum("mc,mc->m", seen[here], other) / lengths[here]
         cosine /= np.maximum(np.sqrt(np.einsum("mc,mc->m", other, other)), 1e-6)
         good = cosine >= ALIKE[VIEWS[view][0]]

@@ -39,11 +39,11 @@ class Search:
     def jobs(self, threads: int) -> list[tuple[str, str, int, int, int]]:
         """(path, path, row, row, view) of each candidate, in an order that opens few photos twice."""
         assert self._catalog.looks is not None
-        found = candidates(self._catalog.looks[self._rows], threads=threads)
+        found = candidates(self._catalog.looks, self._rows, threads=threads)
         most = max(MOST_COMPARED, len(self._rows) // 4)
         chosen = np.arange(min(len(found), most))
         chosen = chosen[np.lexsort((found.second[chosen], found.first[chosen]))]
-        first, second = self._rows[found.first[chosen]], self._rows[found.second[chosen]]
+        first, second = found.first[chosen], found.second[chosen]
         self._found = Candidates(first, second, found.views[chosen], found.alike[chosen])
         paths = self._catalog.paths
         rows = zip(first.tolist(), second.tolist(), self._found.views.tolist(), strict=True)

@@ -47,12 +47,17 @@ def likeness(first: Plane, second: Plane, view: int) -> float:
         first = np.ascontiguousarray(first[:, ::-1])
     # Across: [scale, shear, shift]; down: [shear, scale, shift]; in shares of the side, from the middle.
     place = np.array([scale, 0, right, 0, scale, down], np.float32)
-    half = [cv2.resize(plane, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA) for plane in (first, second)]
+    half = [_halved(plane) for plane in (first, second)]
     place = _refined(half[0], half[1], place, 1.5)
     if _fine_correlation(half[0], half[1], place) < HOPELESS:
         return 0.0
     place = _refined(first, second, place, 1.2)
     return _fine_correlation(first, second, place)
+
+
+def _halved(plane: Plane) -> Plane:
+    half = cv2.resize(plane, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA)
+    return half.astype(np.float32, copy=False)
 
 
 @functools.cache
@@ -68,8 +73,8 @@ def _laid(plane: Plane, place: npt.NDArray[np.float32]) -> Plane:
     matrix = place.reshape(2, 3).astype(np.float64)
     matrix[:, 2] = middle + matrix[:, 2] * side - matrix[:, :2].sum(axis=1) * middle
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    laid: Plane = cv2.warpAffine(plane, matrix, (side, side), flags=how, borderMode=cv2.BORDER_REPLICATE)
-    return laid
+    laid = cv2.warpAffine(plane, matrix, (side, side), flags=how, borderMode=cv2.BORDER_REPLICATE)
+    return laid.astype(np.float32, copy=False)
 
 
 def _inside(side: int, place: npt.NDArray[np.float32], margin: float) -> npt.NDArray[np.bool_]:
@@ -84,7 +89,7 @@ def _inside(side: int, place: npt.NDArray[np.float32], margin: float) -> npt.NDA
 def _refined(first: Plane, second: Plane, place: npt.NDArray[np.float32], blur: float) -> npt.NDArray[np.float32]:
     """Two steps of Gauss and Newton (Lucas and Kanade) on blurred photos, brightness fitted along."""
     side = len(first)
-    first, second = cv2.GaussianBlur(first, (0, 0), blur), cv2.GaussianBlur(second, (0, 0), blur)
+    first, second = _blurred(first, blur), _blurred(second, blur)
     across, down = _grid(side)
     for _ in range(2):
         laid = _laid(first, place)
@@ -118,9 +123,12 @@ def _fine_correlation(first: Plane, second: Plane, place: npt.NDArray[np.float32
     energy = float(one @ one), float(two @ two)
     if min(energy) < PLAIN**2 * len(one):
         return 0.0
-    return float(one @ two) / (energy[0] * energy[1]) ** 0.5
+    return float(float(one @ two) / np.sqrt(energy[0] * energy[1]))
 
 
 def _fine(plane: Plane) -> Plane:
-    fine: Plane = cv2.GaussianBlur(plane, (0, 0), 0.7) - cv2.GaussianBlur(plane, (0, 0), 2.5)
-    return fine
+    return _blurred(plane, 0.7) - _blurred(plane, 2.5)
+
+
+def _blurred(plane: Plane, sigma: float) -> Plane:
+    return cv2.GaussianBlur(plane, (0, 0), sigma).astype(np.float32, copy=False)
