@@ -46,7 +46,7 @@ def source(
     return Source(tuple(named), tuple(roots), nested, text(group_by, "group_by"))
 
 
-def _folders(value: object, name: str) -> list[Path]:
+def _folders(value: str | Path | Iterable[str | Path], name: str) -> list[Path]:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return [folder(path, name) for path in value]
     return [folder(value, name)]

@@ -1,4 +1,4 @@
-"""Schemes as documented: city7 (medias), Specialty Toys Network, WooCommerce bulk assign by SKU, Oracle Commerce,
+"""Schemes as documented: city7, Specialty Toys Network, WooCommerce bulk assign by SKU, Oracle Commerce,
 Modern Retail, OrderWerks, Unbxd PIM (options 1 and 3), CLEARomni, Amazon Seller Central, GS1 Product Image
 Specification, DeepFashion In-shop."""
 
