@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: setup check test demo fmt clean test-slow reference bench-clothing bench-attention bench-resume
+.PHONY: setup check test demo fmt clean test-slow reference bench-clothing bench-attention bench-resume bench-entries
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -42,6 +42,9 @@ bench-attention: $(STAMP)
 
 bench-resume: $(STAMP)
 	$(PY) benchmarks/resume_kills.py
+
+bench-entries: $(STAMP)
+	$(PY) benchmarks/entries.py
 
 reference: $(STAMP)
 	$(PY) docs/generate.py
