@@ -7,7 +7,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .PHONY: setup check test demo fmt clean test-slow reference bench-tables bench-clothing bench-timm bench-small-data \
-	bench-speed bench-time-limit bench-dry-run bench-kill-cost bench-parity bench-attention bench-resume
+	bench-speed bench-time-limit bench-dry-run bench-kill-cost bench-parity bench-attention bench-resume bench-entries
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -70,6 +70,9 @@ bench-attention: $(STAMP)
 
 bench-resume: $(STAMP)
 	$(PY) benchmarks/resume_kills.py
+
+bench-entries: $(STAMP)
+	$(PY) benchmarks/entries.py
 
 reference: $(STAMP)
 	$(PY) docs/generate.py

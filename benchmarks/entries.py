@@ -37,6 +37,7 @@ STEPS = {
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--count", type=int, action="append", help="entries; may be repeated")
+    words.add_argument("--kind", choices=list(STEPS), action="append", help="left out: all; may be repeated")
     words.add_argument(
         "--to", type=Path, help="where to put them; left out: a temporary folder, removed at the end"
     )
@@ -49,17 +50,18 @@ def main() -> None:
     for count in asked.count or [1_000_000, 80_000]:
         place = asked.to or Path(tempfile.mkdtemp(prefix="entries-"))
         try:
-            measure(count, place / str(count), record=not asked.no_record)
+            measure(count, place / str(count), asked.kind or list(STEPS), record=not asked.no_record)
         finally:
             if asked.to is None:
                 shutil.rmtree(place, ignore_errors=True)
 
 
-def measure(count: int, place: Path, *, record: bool) -> None:
+def measure(count: int, place: Path, kinds: list[str], *, record: bool) -> None:
     from ledger import Ledger
 
     ledger = Ledger("entries") if record else None
-    for kind, steps in STEPS.items():
+    for kind in kinds:
+        steps = STEPS[kind]
         todo = [name for name in steps if ledger is None or f"{kind}-{count}-{name}" not in ledger]
         if not todo:
             continue

@@ -103,6 +103,9 @@ def near_duplicates(catalog: Catalog, good: npt.NDArray[np.bool_]) -> list[Findi
         text = f"{count} of photos that are almost the same {verb} two labels, first: {_said(pairs[0])}"
         found.append(_d12(catalog, rows, "warning", text, "compare them, one label may be wrong", pairs))
     found += near_leaks(catalog, np.where(good, catalog.given, NONE))
+    if near.left:
+        text = f"{near.left:,} more pairs of photos look alike and were not compared: the closest ones were"
+        found.append(Finding(id="D12", severity="info", text=text))
     sides = catalog.given[near.first], catalog.given[near.second]
     plain = usable & ~two_labels & (sides[0] == sides[1])
     if plain.any():

@@ -42,6 +42,7 @@ class NearPairs:
     second: npt.NDArray[np.int64]  # [M]
     mirrored: npt.NDArray[np.bool_]  # [M]
     distance: npt.NDArray[np.float32]  # [M] 0: no difference in fine structure
+    left: int = 0  # pairs that look alike and were not compared: there were too many
 
     @classmethod
     def none(cls) -> NearPairs:
@@ -60,7 +61,7 @@ class NearPairs:
         place[rows] = np.arange(len(rows))
         first, second = place[self.first], place[self.second]
         kept = (first >= 0) & (second >= 0)
-        return NearPairs(first[kept], second[kept], self.mirrored[kept], self.distance[kept])
+        return NearPairs(first[kept], second[kept], self.mirrored[kept], self.distance[kept], self.left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

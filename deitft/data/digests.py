@@ -72,6 +72,9 @@ class Digests(Sequence[bytes]):
         """[N] a number per content: equal for equal digests, -1 where a photo was not read."""
         if not len(self):
             return np.zeros(0, np.int64)
-        texts = np.ascontiguousarray(self.table).view("S32").ravel()  # all of one length: no zero is cut off
-        _, numbers = np.unique(texts, return_inverse=True)
+        words = np.ascontiguousarray(self.table).view(np.uint64)
+        # By their first 8 bytes, which takes a third of the memory; and by all, where these are not enough.
+        _, first, numbers = np.unique(words[:, 0], return_index=True, return_inverse=True)
+        if any((words[:, word] != words[first, word][numbers]).any() for word in range(1, 4)):
+            _, numbers = np.unique(words, axis=0, return_inverse=True)
         return np.where(self.there, numbers.astype(np.int64, copy=False), -1)

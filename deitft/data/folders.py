@@ -22,6 +22,7 @@ from deitft.data.found import ClassFolder, Found
 from deitft.data.names import check_class_names
 from deitft.data.places import FolderPlace
 from deitft.data.walk import Walker, loop_notices
+from deitft.data.walk_apart import walk_folders
 from deitft.errors import DataError, DeitftError, MissingInputError, Notice
 
 SPLIT_SPELLINGS = {
@@ -148,9 +149,8 @@ def is_split_layout(splits: dict[str, int], others: list[str], asked: str, *, ne
 def _list(walker: Walker, folders: list[ClassFolder], task: Task) -> npt.NDArray[np.int64]:
     """Walk every class folder; which folder each photo belongs to."""
     owners: list[npt.NDArray[np.int64]] = []
-    walker.reserve([folder.path for folder in folders])
-    for index, folder in enumerate(folders):
-        owners.append(np.full(walker.walk(folder.path), index, np.int64))
+    for index, count in enumerate(walk_folders(walker, [folder.path for folder in folders])):
+        owners.append(np.full(count, index, np.int64))
         task.advance(len(owners[-1]))
     places = {folder.path: index for index, folder in enumerate(folders)}
     for link, count in walker.follow_links():

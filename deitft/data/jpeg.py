@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -16,12 +15,6 @@ Pixels = npt.NDArray[np.uint8]
 Heard = Callable[[Callable[[], Pixels | None]], tuple[Pixels | None, bytes]]
 """Calls a function and returns its result, and what was written to stderr meanwhile."""
 
-_FLAGS = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
 _TURNS = {
     2: lambda rgb: rgb[:, ::-1],
     3: lambda rgb: rgb[::-1, ::-1],
@@ -39,9 +32,14 @@ def whole_jpeg(data: bytes, scale: int, heard: Heard) -> tuple[Pixels | None, bo
     None where the file is damaged or cut off: Pillow says how.
     """
 
+    import cv2  # views and batches do without
+
+    reduced = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+    how = reduced.get(scale, cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
+
     def decoded() -> Pixels | None:
         try:
-            found = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS[scale] | cv2.IMREAD_IGNORE_ORIENTATION)
+            found = cv2.imdecode(np.frombuffer(data, np.uint8), how)
         except cv2.error:
             return None
         return None if found is None else found.astype(np.uint8, copy=False)

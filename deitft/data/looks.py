@@ -16,7 +16,6 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -82,6 +81,8 @@ def _pieces(rgb: Image.Image, rows: int) -> Iterator[Image.Image]:
 
 
 def _grey(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    import cv2  # views and batches do without
+
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
 
 
@@ -91,6 +92,8 @@ def _described(
     luma: Iterable[npt.NDArray[np.uint8]],
     size: tuple[int, int],
 ) -> Looks:
+    import cv2
+
     tiny = _tiny(rgb)
     # Twice as fast as blake2b where processors know it.
     state = hashlib.sha256(b"%d %d\n" % size)
@@ -116,6 +119,8 @@ def _described(
 
 def _tiny(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """[32, 32, 3], squashed."""
+    import cv2
+
     while min(rgb.shape[:2]) >= 2 * _SIDE:  # halves are fast, odd shares are not
         height, width = rgb.shape[:2]
         even = rgb[: height - height % 2, : width - width % 2]
@@ -128,6 +133,8 @@ def _tiny(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _look(tiny: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    import cv2
+
     planes = cv2.transform(tiny.astype(np.float32), _YCC)
     waves = np.stack([cv2.dct(np.ascontiguousarray(planes[..., channel])) for channel in range(3)]) / _SIDE
     values = waves[CHANNELS, FREQUENCIES[:, 0], FREQUENCIES[:, 1]]

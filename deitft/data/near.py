@@ -1,8 +1,8 @@
 """Which photos may be near-duplicates: candidates from their looks, in memory and time that grow with N.
 
 A photo's look is turned into those of its usual crops, mirrored and not, and each is looked up among the looks as
-they are: in several tables, by the signs of fixed random projections. Nothing in a look-up depends on other photos
-but how many neighbours it considers. Candidates that are alike enough are compared by their pixels
+they are: in several tables, by the signs of fixed random projections. Where it is not crowded, whether two photos
+are candidates depends on nothing but these two. Candidates that are alike enough are compared by their pixels
 (``near_pixels``): a hash alone takes ten white shirts on one table for one.
 
 Legend: N photos, K numbers of a look, C of them compared, V views (crop, mirrored

@@ -17,8 +17,8 @@ from deitft.data.near_pixels import SAME
 
 SMALLEST = 24
 """Pixels a side below which nothing is fine structure."""
-MOST_COMPARED = 5_000
-"""Pairs that may be compared by pixels whatever the number of photos; beyond it a quarter of that number."""
+MOST_COMPARED, COMPARED_SHARE = 5_000, 0.25
+"""Pairs that may be compared by pixels: so many, or this share of the number of photos."""
 
 
 class Search:
@@ -34,14 +34,16 @@ class Search:
         self._rows = _searched(catalog)
         self._key = self._fingerprint()
         self._found: Candidates | None = None
+        self._left = 0
         self.known = self._load()
 
     def jobs(self, threads: int) -> list[tuple[str, str, int, int, int]]:
         """(path, path, row, row, view) of each candidate, in an order that opens few photos twice."""
         assert self._catalog.looks is not None
         found = candidates(self._catalog.looks, self._rows, threads=threads)
-        most = max(MOST_COMPARED, len(self._rows) // 4)
+        most = max(MOST_COMPARED, int(COMPARED_SHARE * len(self._rows)))
         chosen = np.arange(min(len(found), most))
+        self._left = len(found) - len(chosen)
         chosen = chosen[np.lexsort((found.second[chosen], found.first[chosen]))]
         first, second = found.first[chosen], found.second[chosen]
         self._found = Candidates(first, second, found.views[chosen], found.alike[chosen])
@@ -59,7 +61,7 @@ class Search:
         small, large = np.minimum(one, other), np.maximum(one, other)
         order = np.lexsort((large, small))
         distance = (1 - alike[kept]).clip(0, 1).astype(np.float32)
-        pairs = NearPairs(small[order], large[order], mirrored[order], distance[order])
+        pairs = NearPairs(small[order], large[order], mirrored[order], distance[order], self._left)
         self._save(pairs)
         return pairs
 
@@ -82,7 +84,7 @@ class Search:
             with self._file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 if bytes(stored["key"]) != self._key:
                     return None
-                rows, numbers = stored["rows"], stored["numbers"]
+                rows, numbers, left = stored["rows"], stored["numbers"], int(stored["left"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
             return None
         whole = rows.dtype == np.int64 and rows.ndim == 2 and rows.shape == (3, len(numbers))
@@ -93,14 +95,14 @@ class Search:
             or (rows[:2] >= len(self._catalog)).any()
         ):
             return None
-        return NearPairs(rows[0], rows[1], rows[2].astype(np.bool_), numbers)
+        return NearPairs(rows[0], rows[1], rows[2].astype(np.bool_), numbers, left)
 
     def _save(self, pairs: NearPairs) -> None:
         if self._file is None:
             return
         out = io.BytesIO()
         rows = np.stack((pairs.first, pairs.second, pairs.mirrored.astype(np.int64)))
-        np.savez(out, key=np.frombuffer(self._key, np.uint8), rows=rows, numbers=pairs.distance)
+        np.savez(out, key=np.frombuffer(self._key, np.uint8), rows=rows, numbers=pairs.distance, left=pairs.left)
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_bytes(self._file, out.getvalue())

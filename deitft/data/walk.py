@@ -49,8 +49,8 @@ class Walker:
     ignored: list[tuple[str, str]] = field(default_factory=list)  # (path, kind)
     met_twice: list[str] = field(default_factory=list)
     _real_root: str = ""
-    _links: list[str] = field(default_factory=list)
-    _seen: set[tuple[int, int]] = field(default_factory=set)
+    links: list[str] = field(default_factory=list)
+    seen: set[tuple[int, int]] = field(default_factory=set)
     _later: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class Walker:
 
         A link back to it leads nowhere new.
         """
-        self._seen.add(self._identity(below))
+        self.seen.add(self._identity(below))
         for entry in self._entries(below):
             path = _join(below, entry.name)
             if is_folder(entry):
@@ -102,7 +102,7 @@ class Walker:
         """
         before = len(self.photos.paths)
         if not self._is_real(below):
-            self._links.append(below)
+            self.links.append(below)
             return 0
         self._later.discard(self._identity(below))
         waiting = [below]
@@ -112,21 +112,21 @@ class Walker:
 
     def follow_links(self) -> Iterator[tuple[str, int]]:
         """Add the photos behind links to folders: (folder's path through the link, how many), after ``walk``."""
-        while self._links:
-            self._links.sort(reverse=True)
-            link = self._links.pop()
+        while self.links:
+            self.links.sort(reverse=True)
+            link = self.links.pop()
             self._confine(link)
             before = len(self.photos.paths)
-            self._links += self._read_folder(link)
+            self.links += self._read_folder(link)
             yield link, len(self.photos.paths) - before
 
     def _read_folder(self, folder: str) -> list[str]:
         """Add a folder's photos; the folders in it are returned."""
         identity = self._identity(folder)
-        if identity in self._seen or identity in self._later:
+        if identity in self.seen or identity in self._later:
             self.met_twice.append(folder)
             return []
-        self._seen.add(identity)
+        self.seen.add(identity)
         inside = []
         start = f"{folder}/" if folder else ""
         for entry in self._entries(folder):
@@ -165,7 +165,7 @@ class Walker:
         elif is_junk_folder(entry.name):
             self.ignored.append((path, f"{entry.name}/"))
         else:
-            self._links.append(path)
+            self.links.append(path)
 
     def _add_plain(self, name: str, path: str, entry: os.DirEntry[str]) -> None:
         """A regular file with the extension of a photo."""

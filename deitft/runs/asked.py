@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from deitft.data.bad_photo import pixel_count
@@ -63,6 +63,13 @@ def pixels(value: str | int | None) -> int | None:
     if not isinstance(value, str):
         raise UsageError(f"max_pixels: got {value!r}, want a number of pixels", 'write "200M"', id="USAGE")
     return pixel_count(value)
+
+
+def _folders(value: str | Path | Iterable[str | Path], keyword: str) -> list[Path]:
+    """Paths: one, or several in a list."""
+    if isinstance(value, list | tuple | Iterator):
+        return [folder(path, keyword) for path in value]
+    return [folder(value, keyword)]  # type: ignore[arg-type]  # what is none is refused there
 
 
 def texts(value: str | Iterable[str], keyword: str, known: Iterable[str] | None = None) -> tuple[str, ...]:

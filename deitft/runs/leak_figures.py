@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from deitft.data.catalog import TRAIN, VAL
+from deitft.data.catalog import TRAIN, VAL, counted
 from deitft.data.leaks import Leaks, leaks_from
 from deitft.evaluation.predictions import Predictions
 from deitft.evaluation.scores import top_k_score
@@ -74,9 +74,13 @@ def leak_sentence(figures: dict[str, Any] | None, side: str) -> str:
         return ""
     parts = []
     if figures["same"]:
-        parts.append(f"{figures['same']:,} {side} photos are also among those the model was trained or chosen on")
+        verb = "is" if figures["same"] == 1 else "are"
+        photos = counted(figures["same"], f"{side} photo")
+        parts.append(f"{photos} {verb} also among those the model was trained or chosen on")
     if figures["near"]:
-        parts.append(f"{figures['near']:,} {side} photos are almost the same as such photos")
+        one = figures["near"] == 1
+        photos = counted(figures["near"], f"{side} photo")
+        parts.append(f"{photos} {'is' if one else 'are'} almost the same as such {'a photo' if one else 'photos'}")
     clean = figures["without_same_and_near"]
     rest = "none is left without them"
     if clean["top1"] is not None:

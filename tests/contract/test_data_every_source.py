@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from photo_kit import encoded, jpeg, put, state_of, write_classes
 from PIL import Image
-from run_kit import ONE_THREAD, finetune, write_photos
+from run_kit import ONE_THREAD, fails, finetune, fingerprints, signal_at, write_photos
 from source_kit import all_kinds, labels_of, look, write_csv
 
 import deitft
@@ -21,6 +23,7 @@ from deitft.data.inspect import inspect
 from deitft.data.scan import scan
 from deitft.data.source import Source
 from deitft.data.splits import Splits, assign
+from deitft.errors import MissingInputError, TerminatedError
 from deitft.runs.prepare import prepare
 
 TINY = ("model.image_size=32", "train.length=2 steps", "train.batch=8", "train.micro_batch=8")
@@ -184,6 +187,21 @@ def test_a_run_of_every_kind_has_the_same_splits(trained: tuple[Path, Path], tmp
         finetune(list(source.paths), tmp_path / "runs", name, *TINY, root=source.roots, probe=False)  # type: ignore[arg-type]
         rows = parse_csv_text((tmp_path / "runs" / name / "splits.csv").read_text())
         assert (kind, sorted((row["sha256"], row["label"], row["split"]) for row in rows)) == (kind, wanted)
+
+
+def test_a_run_on_a_table_over_shards_goes_on_after_a_stop(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """What the photos were is in the run's record: several paths, a root, an expression."""
+    source = all_kinds(trained[1], tmp_path)["a table over shards"]
+    runs, settings = tmp_path / "runs", ("model.image_size=32", "train.length=6 steps", "train.batch=8")
+    asked = {"root": source.roots, "group_by": r"^(\d+)", "probe": False}
+    for name in ("whole", "stopped"):
+        with contextlib.nullcontext() if name == "whole" else fails(TerminatedError, "N3"):
+            watch = Silent() if name == "whole" else signal_at("training", 3, signal.SIGTERM)
+            finetune(list(source.paths), runs, name, *settings, progress=watch, **asked)  # type: ignore[arg-type]
+    with fails(MissingInputError, "RESUME"):  # other data
+        finetune(trained[1], runs, "stopped", *settings, resume=True)
+    deitft.resume(runs / "stopped")
+    assert fingerprints(runs / "stopped") == fingerprints(runs / "whole")
 
 
 def test_prediction_takes_shards_tables_and_flat_folders(trained: tuple[Path, Path], tmp_path: Path) -> None:

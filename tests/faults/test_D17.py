@@ -55,17 +55,19 @@ def test_D17_e_a_long_chain(root):
 BOUND = """
 import sys
 from deitft.core.progress import Silent
+from deitft.data import walk_apart
 from deitft.data.scan import scan
+walk_apart.ALONE = int(sys.argv[2])
 found = scan(sys.argv[1], progress=Silent())
 print(len(found), [notice.line for notice in found.notices])
 """
 
 
-def in_own_mounts(root, command: str) -> str:
+def in_own_mounts(root, command: str, alone: int) -> str:
     """What a scan says in a process with mounts of its own, made by ``command``."""
     shell = ["unshare", "--mount", "--map-root-user"] if os.geteuid() else ["unshare", "--mount"]
-    line = f'{command} && exec "$0" -c "$1" "$2"'
-    words = [*shell, "sh", "-c", line, sys.executable, BOUND, str(root)]
+    line = f'{command} && exec "$0" -c "$1" "$2" "$3"'
+    words = [*shell, "sh", "-c", line, sys.executable, BOUND, str(root), str(alone)]
     done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False, timeout=60)
     if "unshare:" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"no mounts of one's own here: {done.stderr.strip()[-100:]}")
@@ -73,11 +75,13 @@ def in_own_mounts(root, command: str) -> str:
     return done.stdout.strip()
 
 
-def test_D17_f_a_class_mounted_into_another(root):
+@pytest.mark.parametrize("alone", [1, 20_000])  # photos up to which one process walks
+def test_D17_f_a_class_mounted_into_another(root, alone):
+    write_classes(root, {"0": 2, "c": 2})
     (root / "a/x").mkdir()
-    assert in_own_mounts(root, "true") == "24 []"
-    mounted = in_own_mounts(root, "mount --bind b a/x")
-    assert mounted == "24 ['followed a/x back to a folder already read, ignored']"
+    assert in_own_mounts(root, "true", alone) == "28 []"
+    mounted = in_own_mounts(root, "mount --bind b a/x", alone)
+    assert mounted == "28 ['followed a/x back to a folder already read, ignored']"
 
 
 def test_D17_S4_a_link_out_and_back_in_is_inside(root):

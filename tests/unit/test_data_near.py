@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from deitft.core.progress import Silent, StopFlag
 from deitft.data import near, near_pairs
+from deitft.data.audit import audit
 from deitft.data.catalog import NearPairs
 from deitft.data.inspect import inspect
 from deitft.data.looks import LOOK_BYTES, crop_matrix, frequencies_of, mirror_signs
@@ -220,3 +221,14 @@ def test_small_photos_are_not_searched(tmp_path):
     assert len(catalog.pairs) == 0
     bad = replace(catalog, widths=catalog.widths * 2, heights=catalog.heights * 2)
     assert near_pairs.Search(bad, None).known is None
+
+
+def test_too_many_look_alikes_are_counted(tmp_path, monkeypatch):
+    root, cache = folder_with_copies(tmp_path / "p"), tmp_path / "cache"
+    monkeypatch.setattr(near_pairs, "MOST_COMPARED", 1)
+    monkeypatch.setattr(near_pairs, "COMPARED_SHARE", 0.1)
+    for _ in range(2):  # found, then remembered
+        catalog = read(root, cache_dir=cache)
+        assert (len(catalog.pairs), catalog.pairs.left) == (1, 2)
+    told = [finding.text for finding in audit(catalog) if finding.id == "D12"]
+    assert "2 more pairs of photos look alike and were not compared: the closest ones were" in told

@@ -67,7 +67,8 @@ def test_from_python(tmp_path):
     assert asked.source([root, str(root / "a")], root, True, "x") == Source((root, root / "a"), (root,), True, "x")
     source = Source((root,))
     assert asked.source(source) is source
-    for wrong in ([], [""], [3], ""):
+    assert asked.source(path for path in [root]) == source
+    for wrong in ([], [""], [3], "", None, 3, {"a": 1}, [None]):
         with pytest.raises(UsageError):
             asked.source(wrong)
     with pytest.raises(UsageError):
