@@ -46,12 +46,6 @@ def source(
     return Source(tuple(named), tuple(roots), nested, text(group_by, "group_by"))
 
 
-def _folders(value: str | Path | Iterable[str | Path], name: str) -> list[Path]:
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [folder(path, name) for path in value]
-    return [folder(value, name)]
-
-
 def pixels(value: str | int | None) -> int | None:
     """How many pixels a photo must claim fewer of, as "200M" or a number; or nothing.
 
