@@ -28,7 +28,7 @@ check: $(STAMP)
 	$(VENV)/bin/codespell deitft recipes docs tests benchmarks README.md CHANGELOG.md CONTRIBUTING.md
 
 test: $(STAMP)
-	$(PY) -m pytest -n 2 -m 'not slow' --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(PY) -m pytest -n 2 --dist worksteal -m 'not slow' --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 test-slow: $(STAMP)
 	$(PY) -m pytest -m slow
