@@ -168,14 +168,29 @@ def test_D4_the_clock_is_of_work_not_of_waiting(tmp_path, monkeypatch):
     assert read(write_classes(tmp_path / "p", {"shoes": 2, "hats": 1})).bad == {}
 
 
-def test_D4_a_photo_that_needs_too_much_memory_is_named_and_its_reader_goes_on(tmp_path, monkeypatch):
+def test_D4_a_photo_that_needs_too_much_memory_is_named_and_its_reader_goes_on(tmp_path):
+    """In a fresh process: one that has held gigabytes hands free memory on to the readers that it forks."""
     root = write_classes(tmp_path / "p", {"shoes": 5, "hats": 5})
     put(root, "shoes/002-big.png", grey_png(9900, 9900))
     clean(root, "D4")
-    monkeypatch.setattr(reading_limits, "BYTES_A_PIXEL", 1)
-    catalog = read(root)
-    big = catalog.paths.index("shoes/002-big.png")
-    assert catalog.bad == {big: BadPhoto("D4", "needs more memory than a photo should")}
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from photo_kit import read\n"
+        "from deitft.data import reading_limits\n"
+        "reading_limits.BYTES_A_PIXEL = 1\n"
+        "catalog = read(Path(sys.argv[1]))\n"
+        "print({catalog.paths[row]: (bad.id, bad.reason) for row, bad in catalog.bad.items()})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.stdout == "{'shoes/002-big.png': ('D4', 'needs more memory than a photo should')}\n", done.stderr
 
 
 def peak_of(command: list[str], **options: object) -> tuple[int, int, str]:
