@@ -2,7 +2,8 @@
 
 Rounds of both in turn, with the same number of processes and the files in the system's cache: ``check`` lists,
 reads, hashes, decodes, looks for near-duplicates and judges, without a cache of its own; Pillow opens, decodes and
-converts to RGB, and nothing else. Then the same check with its cache warm.
+converts to RGB, and nothing else. Then the same check with its cache warm. Beside the seconds stand those of the
+processors, of all processes: they say what the work costs where others keep the machine busy.
 
     python benchmarks/scan_speed.py --shared ../shared --rounds 5
 """
@@ -14,6 +15,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -48,23 +50,33 @@ def main() -> None:
         "check": [],
         "check, cached": [],
     }
+    work: dict[str, list[float]] = {name: [] for name in samples}
     loads = []
+
+    def measure(name: str, run: Callable[[], None]) -> None:
+        before, began = processor_seconds(), time.perf_counter()
+        run()
+        samples[name].append(time.perf_counter() - began)
+        work[name].append(processor_seconds() - before)
+
     for _ in range(asked.rounds):
         loads.append(os.getloadavg()[0])
-        samples["pillow load"].append(pillow(files, asked.workers, rgb=False))
-        samples["check"].append(check(root, asked.workers, None))
-        samples["pillow load and RGB"].append(pillow(files, asked.workers, rgb=True))
+        measure("pillow load", lambda: pillow(files, asked.workers, rgb=False))
+        measure("check", lambda: check(root, asked.workers, None))
+        measure("pillow load and RGB", lambda: pillow(files, asked.workers, rgb=True))
     with tempfile.TemporaryDirectory() as cache:
         check(root, asked.workers, Path(cache))
-        samples["check, cached"] = [check(root, asked.workers, Path(cache)) for _ in range(asked.rounds)]
+        for _ in range(asked.rounds):
+            measure("check, cached", lambda: check(root, asked.workers, Path(cache)))
     ratios = {
-        name: [cold / plain for cold, plain in zip(samples["check"], samples[name], strict=True)]
+        f"{kind}, {name}": [cold / plain for cold, plain in zip(of["check"], of[name], strict=True)]
+        for kind, of in (("seconds", samples), ("processor seconds", work))
         for name in ("pillow load", "pillow load and RGB")
     }
     medians = {name: statistics.median(values) for name, values in samples.items()}
     print({name: round(value, 3) for name, value in medians.items()})
     for name, values in ratios.items():
-        print(f"check / {name}: {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
+        print(f"check / Pillow, {name}: {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
     ledger = Ledger("scan-speed")
     ledger.add(
         f"scan-speed-{len(ledger.rows) + 1}",
@@ -72,6 +84,7 @@ def main() -> None:
             "subject": {"data": root.name, "photos": len(files), "workers": asked.workers},
             "metric": {"name": "seconds", "direction": "lower"},
             "samples": samples,
+            "processor_samples": work,
             "medians": medians,
             "photos_a_second_a_process": {
                 name: len(files) / value / asked.workers for name, value in medians.items()
@@ -85,23 +98,24 @@ def main() -> None:
     )
 
 
-def check(root: Path, workers: int, cache: Path | None) -> float:
-    """Seconds of all that ``check`` does before it tells, without features."""
-    began = time.perf_counter()
+def processor_seconds() -> float:
+    """Of this process and of those it has waited for."""
+    return sum(os.times()[:4])
+
+
+def check(root: Path, workers: int, cache: Path | None) -> None:
+    """All that ``check`` does before it tells, without features."""
     listed = scan(root, progress=Silent(), cache_dir=cache)
     audit(inspect(listed, workers=workers, progress=Silent(), cache_dir=cache))
-    return time.perf_counter() - began
 
 
-def pillow(files: list[str], workers: int, *, rgb: bool) -> float:
-    """Seconds of a plain decode of every file, as many processes, as many files handed over at once."""
+def pillow(files: list[str], workers: int, *, rgb: bool) -> None:
+    """A plain decode of every file, as many processes, as many files handed over at once."""
     chunks = [files[at : at + CHUNK] for at in range(0, len(files), CHUNK)]
     work = _convert if rgb else _load
-    began = time.perf_counter()
     with ProcessPoolExecutor(workers, get_context("fork")) as pool:
         decoded = sum(pool.map(work, chunks))
     assert decoded == len(files)
-    return time.perf_counter() - began
 
 
 def _load(files: list[str]) -> int:
