@@ -7,6 +7,7 @@ dies or hangs is noticed and named (fault N5); none outlives the loop that asked
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing as mp
 import signal
 import sys
@@ -240,6 +241,9 @@ class Crew:
         if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
             yield
             return
+        # an exception that comes up while garbage is collected would be dropped there
+        collecting = gc.isenabled()
+        gc.disable()
         before = signal.signal(signal.SIGCHLD, notice)
         try:
             if self._missed():
@@ -247,6 +251,8 @@ class Crew:
             yield
         finally:
             signal.signal(signal.SIGCHLD, before)
+            if collecting:
+                gc.enable()
 
     def _dead(self) -> list[int]:
         """Workers that ended badly."""
