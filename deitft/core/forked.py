@@ -1,9 +1,12 @@
-"""What a forked process must not keep of the one it comes from."""
+"""Child processes: what they must not keep of the one they come from, and how they ended."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
+from collections.abc import Iterator, Mapping
 from io import TextIOWrapper
 
 
@@ -21,3 +24,24 @@ def _stream(number: int) -> TextIOWrapper:
         return open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
     except OSError:  # closed by whoever started the program
         return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
+
+
+@contextlib.contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the end of the block. What is forked inside inherits the mask: no handler of
+    ours runs in it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def how_it_ended(code: int | None, hints: Mapping[int, str]) -> str:
+    """The exit code of a process in words; ``hints`` are the usual reasons of signals."""
+    if code is None or code >= 0:
+        return f"exit status {code}"
+    return f"killed, signal {-code}{hints.get(-code, '')}"

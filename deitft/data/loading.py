@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from deitft.core.forked import own_streams
+from deitft.core.forked import how_it_ended, own_streams, signals_held_back
 from deitft.data.catalog import shown
 from deitft.data.crops import Colour, Pixels
 from deitft.data.decode import BadPhotoError, decode
@@ -39,6 +39,7 @@ PREFETCH = 2
 HUNG_SECONDS = 600.0
 """A batch that takes longer than this will not come: a worker was stopped, or its disk answers no more."""
 NOTHING = -1
+_WHY = {9: ": often out of memory", getattr(signal, "SIGBUS", 0): ": often /dev/shm is full"}  # 9: SIGKILL
 
 
 class Request(NamedTuple):
@@ -270,7 +271,7 @@ class Crew:
         dead = self._missed() or self._dead()
         if dead:
             number, code = dead[0], self._processes[dead[0]].exitcode
-            what = f"data worker {number} died ({_ended(code)}){self._while_reading(number)}"
+            what = f"data worker {number} died ({how_it_ended(code, _WHY)}){self._while_reading(number)}"
             return StoppedError(what, "run the same command with --resume", id="N5")
         if "timed out" in str(error):
             photos = ", ".join(sorted({self._path(number) for number in range(self.workers)} - {""}))
@@ -302,16 +303,6 @@ def _kill(processes: Sequence[BaseProcess]) -> None:
         process.join()
 
 
-def _ended(code: int | None) -> str:
-    """How a process ended, in words."""
-    if code is None or code >= 0:
-        return f"exit status {code}"
-    hints = {signal.SIGKILL: ": often out of memory"}
-    if hasattr(signal, "SIGBUS"):
-        hints[signal.SIGBUS] = ": often /dev/shm is full"
-    return f"killed, signal {-code}{hints.get(signal.Signals(-code), '')}"
-
-
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """Start workers: Ctrl-C and SIGTERM are held back until they ignore them (they inherit the mask), and the
@@ -320,9 +311,8 @@ def _undisturbed() -> Iterator[None]:
         yield
         return
     handler = signal.getsignal(signal.SIGCHLD)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    with signals_held_back():
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGCHLD, handler)

@@ -12,12 +12,12 @@ import multiprocessing as mp
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from deitft.core.forked import own_streams
+from deitft.core.forked import how_it_ended, own_streams, signals_held_back
 from deitft.errors import DataError
 
 SPARE_BYTES = 512 * 1024 * 1024
@@ -25,6 +25,7 @@ SPARE_BYTES = 512 * 1024 * 1024
 SPARE_SECONDS = 60
 BYTES_A_SECONDS = 10 * 1024 * 1024
 """A slow processor unpacks far more than this."""
+_WHY = {9: ": often out of memory", 24: ": it took too long"}  # SIGKILL, SIGXCPU
 
 Work = Callable[[Path, Path], None]
 
@@ -41,12 +42,12 @@ def work_apart(work: Work, file: Path, folder: Path) -> None:
     # a fork has torch already; elsewhere a new process has to import it
     context = mp.get_context("fork" if sys.platform == "linux" else "spawn")
     process = context.Process(target=_work, args=(work, file, folder, answer), daemon=True)  # type: ignore[attr-defined]
-    with _signals_held_back():
+    with signals_held_back():
         process.start()
     try:
         process.join()
         if process.exitcode:
-            raise _fault(file, f"the process that read it died ({_ended(process.exitcode)})")
+            raise _fault(file, f"the process that read it died ({how_it_ended(process.exitcode, _WHY)})")
     finally:
         process.kill()
         process.join()
@@ -93,23 +94,3 @@ def limit(size: int) -> None:
         hard = resource.getrlimit(kind)[1]
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(kind, (most, hard))  # the soft one: at the hard one of time the kernel gives no reason
-
-
-@contextlib.contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """What is forked inside inherits the mask, and no handler of ours runs in it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _ended(code: int) -> str:
-    if code > 0:
-        return f"exit status {code}"
-    why = {-9: ": often out of memory", -24: ": it took too long"}  # SIGKILL, SIGXCPU
-    return f"killed, signal {-code}{why.get(code, '')}"
