@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from deitft.models.zoo import ZOO, ZooEntry
+from deitft.models.zoo import ZOO, ModelChoice, ZooEntry
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -25,9 +25,7 @@ def first_at_hand(shorts: Iterable[str], weights_dir: Path | None) -> str | None
 
 def _in_folder(entry: ZooEntry, folder: Path) -> bool:
     """A folder of the name that ``sources.find`` looks for, with weights in it."""
-    tag = entry.tag.partition(".")[2]
-    architectures = dict.fromkeys((entry.architecture, entry.architecture.replace("_distilled", "")))
-    names = [name for architecture in architectures for name in (f"{architecture}.{tag}", architecture)]
+    names = ModelChoice(entry.tag).folder_names
     return any((folder / name / file).is_file() for name in names for file in _FILES)
 
 

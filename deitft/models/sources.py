@@ -19,7 +19,7 @@ from typing import Any, Literal
 from deitft.core.files import read_json, sha256_file
 from deitft.errors import DataError, MissingInputError, UnavailableError, UsageError
 from deitft.models import registry
-from deitft.models.zoo import ModelChoice
+from deitft.models.zoo import ModelChoice, plain_variant
 
 CONFIG_LIMIT = 8 * 1024 * 1024
 CONNECT_SECONDS = 4.0
@@ -97,23 +97,10 @@ def find(
     if folder is not None:
         if not folder.is_dir():
             raise MissingInputError(f"there is no weights folder {folder}", _WAYS_OUT, id="WEIGHTS")
-        for name in _folder_names(choice):
+        for name in choice.folder_names:
             if (folder / name).is_dir():
                 return _from_folder(choice, folder / name, "folder")
     return _from_hub(choice, folder)
-
-
-def plain_variant(architecture: str) -> str | None:
-    """The one-token DeiT of a two-token one; None for any other model."""
-    return architecture.replace("_distilled", "") if "_distilled" in architecture else None
-
-
-def _folder_names(choice: ModelChoice) -> list[str]:
-    names = []
-    for architecture in (choice.architecture, plain_variant(choice.architecture)):
-        if architecture is not None:
-            names += [f"{architecture}.{choice.tag}", architecture] if choice.tag else [architecture]
-    return names
 
 
 def _named(choice: ModelChoice, path: Path) -> WeightSource:

@@ -293,6 +293,20 @@ class ModelChoice:
         """The tag alone; empty for an architecture that has no published weights."""
         return self.timm_name.partition(".")[2]
 
+    @property
+    def folder_names(self) -> list[str]:
+        """What its folder in a folder of weights may be called, the first choice first."""
+        names = []
+        for architecture in (self.architecture, plain_variant(self.architecture)):
+            if architecture is not None:
+                names += [f"{architecture}.{self.tag}", architecture] if self.tag else [architecture]
+        return names
+
+
+def plain_variant(architecture: str) -> str | None:
+    """The one-token DeiT of a two-token one; None for any other model."""
+    return architecture.replace("_distilled", "") if "_distilled" in architecture else None
+
 
 def _of_entry(entry: ZooEntry) -> ModelChoice:
     return ModelChoice(entry.tag, entry.short, entry, entry.note)
