@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser.test_report_page import BOXES, DESKTOP, FLAGS, PHONE, requested
+from browser.test_report_page import BOXES, DESKTOP, PHONE
 from faults.test_S5 import HOSTILE
 from faults.test_S5_check import named
 from unit.check_sample import check_page, clean, parts, unfit
@@ -38,47 +38,11 @@ PAGES: dict[str, Callable[[], CheckPage]] = {
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    browser.get("about:blank")  # the page it starts with asks for things of its own
-    yield browser
-    browser.quit()
-
-
-@pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     for name, make in PAGES.items():
         write_check_page(folder / f"{name}.html", make())
     return {name: folder / f"{name}.html" for name in PAGES}
-
-
-@pytest.fixture
-def show(driver: Any, pages: dict[str, Path]) -> Iterator[Open]:
-    """Open a page at a size; afterwards nothing may have been complained about or asked of the network."""
-
-    def opened(name: str, size: tuple[int, int] = DESKTOP, *, dark: bool = False, script: bool = True) -> Any:
-        width, height = size
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not script})
-        driver.get(pages[name].as_uri())
-        return driver
-
-    driver.get_log("browser"), driver.get_log("performance")
-    yield opened
-    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-    assert driver.get_log("browser") == []
-    assert [url for url in requested(driver) if not url.startswith(("file:", "data:"))] == []
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
