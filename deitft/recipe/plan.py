@@ -127,7 +127,7 @@ def _preprocessing(recipe: Recipe, facts: Facts) -> Preprocessing:
         mean=made_for.mean,
         std=made_for.std,
         interpolation=made_for.interpolation,
-        crop_share=made_for.crop_share if image.crop_share == "auto" else image.crop_share,
+        crop_share=auto_rules.CROP_SHARE if image.crop_share == "auto" else image.crop_share,
         aspect=facts.preferred_aspect if image.aspect == "auto" else image.aspect,
         background=image.background,
     )

@@ -12,7 +12,7 @@ from deitft.recipe import auto_rules
 
 @pytest.mark.parametrize(
     ("photos", "epochs"),
-    [(2, 80), (20, 80), (200, 40), (1_000, 20), (3_000, 10), (10_000, 8), (100_000, 6), (500_000, 5), (10**7, 5)],
+    [(2, 80), (20, 80), (200, 56), (1_000, 28), (3_000, 14), (10_000, 11), (100_000, 8), (500_000, 7), (10**7, 7)],
 )
 def test_epochs_at_the_named_counts(photos: int, epochs: float) -> None:
     assert auto_rules.epochs(photos, pretrained=True) == pytest.approx(epochs)
@@ -26,9 +26,9 @@ def test_epochs_between_are_on_a_line_in_the_logarithm() -> None:
 
 
 def test_from_scratch_is_longer_and_bounded() -> None:
-    assert auto_rules.epochs(1_000, pretrained=False) == 200
+    assert auto_rules.epochs(1_000, pretrained=False) == 196
     assert auto_rules.epochs(200, pretrained=False) == 300
-    assert auto_rules.epochs(500_000, pretrained=False) == 50
+    assert auto_rules.epochs(500_000, pretrained=False) == 49
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_warmup(total: int, epoch: int, warmup: int) -> None:
 
 
 def test_crop_scale() -> None:
-    assert [auto_rules.crop_scale(count) for count in (999, 1_000, 20_000, 20_001)] == [
+    assert [auto_rules.crop_scale(count) for count in (2, 999, 1_000, 10**6)] == [
         (0.35, 1.0),
-        (0.2, 1.0),
-        (0.2, 1.0),
+        (0.35, 1.0),
+        (0.08, 1.0),
         (0.08, 1.0),
     ]
 

@@ -97,7 +97,7 @@ def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
         "optim.namez: no such field, did you mean optim.name?",
         "loss.label_smoothing: got 1 (whole number), want a number from 0 to below 1",
         "train.micro_batch 2 does not divide train.batch 7",
-        "mixing pairs photos up: train.batch 7 must be even",
+        "mixing pairs photos up: train.batch 7 must be even (or mixing.chance 0)",
     ]
 
 

@@ -34,15 +34,15 @@ def mistakes_of(asked: Recipe, known: Any, max_steps: int | None = None) -> list
 
 def test_the_default_recipe_on_three_thousand_photos() -> None:
     plan = resolve(Recipe(), facts(3_000), seed=7)
-    assert (plan.batch, plan.micro_batch, plan.steps_per_epoch, plan.total_steps) == (64, 32, 47, 470)
-    assert plan.epochs == 10
+    assert (plan.batch, plan.micro_batch, plan.steps_per_epoch, plan.total_steps) == (64, 32, 47, 658)
+    assert plan.epochs == 14
     assert plan.optim.lr == 5e-4
     assert plan.optim.layer_decay == 0.75
-    assert plan.optim.warmup_steps == 47
+    assert plan.optim.warmup_steps == 66
     assert plan.drop_path == 0.1
-    assert plan.augment.scale == (0.2, 1.0)
-    assert plan.preprocessing == Preprocessing()
-    assert (plan.train_size, plan.full_size_from_step) == (224, 0)
+    assert plan.augment.scale == (0.08, 1.0)
+    assert plan.preprocessing == Preprocessing(crop_share=1.0)
+    assert (plan.train_size, plan.full_size_from_step) == (160, 560)
     assert (plan.validate_every, plan.log_every, plan.save_every_seconds) == (47, 10, 300)
     assert (plan.precision, plan.channels_last, plan.compile) == ("fp32", False, False)
     assert (plan.ema_decay, plan.loss.class_weights, plan.patience) == (None, None, None)
@@ -113,8 +113,8 @@ def test_what_is_asked_is_done_and_kept_beside() -> None:
 @pytest.mark.parametrize(
     ("length", "factor", "steps"),
     [
-        ("auto", 1.0, 470),
-        ("auto", 0.5, 235),
+        ("auto", 1.0, 658),
+        ("auto", 0.5, 329),
         ("2.5 epochs", 1.0, 118),
         ("7 steps", 1.0, 7),
         ("0.001 epochs", 1.0, 1),
@@ -127,13 +127,14 @@ def test_length(length: str, factor: float, steps: int) -> None:
 
 def test_a_time_is_turned_into_steps_by_the_measured_speed() -> None:
     timed = facts(3_000, seconds_per_image=0.01)
-    assert resolve(recipe(train={"length": "1m"}), timed, seed=0).total_steps == 93  # 60 / 0.64
+    full = {"full_size_from": 0.0}
+    assert resolve(recipe(train={"length": "1m", **full}), timed, seed=0).total_steps == 93  # 60 / 0.64
     assert resolve(recipe(train={"length": "0.1s"}), timed, seed=0).total_steps == 1
     # Small views are cheaper, so more steps fit in: 0.85 of them cost (160 / 224)^2.
     small = resolve(recipe(train={"length": "1m", "full_size_from": 0.85}), timed, seed=0)
     assert small.train_size == 160
     assert small.total_steps == int(60 / (0.64 * (0.15 + 0.85 * (160 / 224) ** 2)))
-    plan = resolve(recipe(optim={"warmup": "6.4s"}, train={"validate_every": "32s"}), timed, seed=0)
+    plan = resolve(recipe(optim={"warmup": "6.4s"}, train={"validate_every": "32s", **full}), timed, seed=0)
     assert (plan.optim.warmup_steps, plan.validate_every) == (10, 50)
 
 
@@ -148,7 +149,7 @@ def test_max_steps_shortens_the_run_and_its_schedule() -> None:
     asked = recipe(train={"length": "10 epochs"}, optim={"warmup": "5 epochs"})
     assert resolve(asked, facts(3_000), seed=0, max_steps=20).optim.warmup_steps == 10
     assert resolve(asked, facts(3_000), seed=0, max_steps=1).optim.warmup_steps == 0
-    assert resolve(Recipe(), facts(3_000), seed=0, max_steps=10**6).total_steps == 470
+    assert resolve(Recipe(), facts(3_000), seed=0, max_steps=10**6).total_steps == 658
 
 
 def test_an_epoch_is_as_many_views_as_photos_whatever_the_repeats() -> None:
@@ -158,10 +159,10 @@ def test_an_epoch_is_as_many_views_as_photos_whatever_the_repeats() -> None:
 
 def test_training_small_then_at_full_size() -> None:
     plan = resolve(load_recipe("finetune-fast"), facts(3_000), seed=0)
-    assert (plan.train_size, plan.full_size_from_step, plan.total_steps) == (160, 200, 235)
-    assert [plan.size_at(step) for step in (0, 199, 200, 234)] == [160, 160, 224, 224]
+    assert (plan.train_size, plan.full_size_from_step, plan.total_steps) == (160, 280, 329)
+    assert [plan.size_at(step) for step in (0, 279, 280, 328)] == [160, 160, 224, 224]
     asked = recipe(train={"train_size": 128, "full_size_from": 1.0})
-    assert resolve(asked, facts(3_000), seed=0).size_at(469) == 128
+    assert resolve(asked, facts(3_000), seed=0).size_at(657) == 128
     same = recipe(train={"train_size": 224})
     assert resolve(same, facts(3_000, fixed_size=True), seed=0).full_size_from_step == 0
     fixed = resolve(load_recipe("finetune-fast"), facts(3_000, fixed_size=True), seed=0)
@@ -202,7 +203,7 @@ def test_all_contradictions_with_the_facts_come_at_once() -> None:
             "train.length is 30m, but how long a step takes is not known: write epochs or steps",
         ),
         (
-            {"train_size": 160},
+            {"train_size": 160, "full_size_from": 0.0},
             {},
             "train.train_size 160 is never used: train.full_size_from is 0 (write 0.85, say)",
         ),

@@ -17,7 +17,7 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"augment": {"albumentations": [{"Rotate": {}}]}},
-        "augment.albumentations is given, but augment.policy is light",
+        "augment.albumentations is given, but augment.policy is randaugment",
     ),
     ({"augment": {"scale": [0.9, 0.5]}}, "augment.scale: 0.9 is above 0.5"),
     ({"augment": {"ratio": [2, 1]}}, "augment.ratio: 2.0 is above 1.0"),
@@ -27,7 +27,10 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ),
     ({"train": {"batch": 64, "micro_batch": 24}}, "train.micro_batch 24 does not divide train.batch 64"),
     ({"train": {"batch": 64}, "augment": {"repeats": 3}}, "augment.repeats 3 does not divide train.batch 64"),
-    ({"train": {"batch": 7}, "mixing": {"cutmix": 1}}, "mixing pairs photos up: train.batch 7 must be even"),
+    (
+        {"train": {"batch": 7}, "mixing": {"cutmix": 1}},
+        "mixing pairs photos up: train.batch 7 must be even (or mixing.chance 0)",
+    ),
     (
         {"loss": {"name": "bce", "logit_adjustment": 1}},
         "loss.logit_adjustment is defined for cross_entropy, not for bce",
@@ -57,7 +60,7 @@ def test_the_default_contradicts_nothing() -> None:
 
 def test_what_goes_together_is_let_through() -> None:
     Recipe.model_validate_json('{"train": {"batch": 48, "micro_batch": 12}, "augment": {"repeats": 3}}')
-    Recipe.model_validate_json('{"train": {"batch": 7}}')
+    Recipe.model_validate_json('{"train": {"batch": 7}, "mixing": {"chance": 0}}')
     Recipe.model_validate_json('{"loss": {"name": "bce", "class_weights": "inverse"}}')
     Recipe.model_validate_json('{"train": {"length": "8 epochs"}}')
 
