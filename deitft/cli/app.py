@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deitft.cli import console, endings, options
+from deitft.cli import console, endings, options, teaching
 from deitft.cli.bars import open_progress
 from deitft.core.records import version_of
 from deitft.errors import InterruptError, UsageError
@@ -113,6 +113,10 @@ def finetune(
     pretrained: options.Pretrained = True,
     recipe: options.RecipeName = "finetune",
     set: options.Set = None,
+    distill: teaching.Distill = None,
+    teacher: teaching.TeacherName = None,
+    adapt_teacher: teaching.AdaptTeacher = None,
+    teacher_cache: teaching.TeacherCacheFolder = None,
     seed: options.Seed = 0,
     time_limit: options.TimeLimit = None,
     resume: options.Resume = False,

@@ -44,7 +44,8 @@ class Batch:
     """What one step learns from.
 
     ``images`` float32 [B, 3, S, S], normalised, erased and mixed; ``targets`` float32 [B, C], one-hot and mixed
-    but not smoothed; ``sample_ids`` int64 [B], positions in the photo set; ``keys`` the key of each view.
+    but not smoothed; ``sample_ids`` int64 [B], positions in the photo set; ``keys`` the key of each view. A part
+    of a step's batch knows the place of its first image in the whole one: ``first_row``.
     """
 
     step: int
@@ -52,6 +53,7 @@ class Batch:
     targets: Tensor
     sample_ids: Tensor
     keys: tuple[int, ...]
+    first_row: int = 0
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -66,7 +68,14 @@ class Batch:
         """Consecutive parts of at most ``micro_batch`` images."""
         for start in range(0, len(self), micro_batch):
             part = slice(start, start + micro_batch)
-            yield Batch(self.step, self.images[part], self.targets[part], self.sample_ids[part], self.keys[part])
+            yield replace(
+                self,
+                images=self.images[part],
+                targets=self.targets[part],
+                sample_ids=self.sample_ids[part],
+                keys=self.keys[part],
+                first_row=self.first_row + start,
+            )
 
 
 class SampleOrder:
@@ -136,6 +145,17 @@ def earlier_occurrences(ids: Indices) -> Indices:
     return earlier
 
 
+def views_of(plan: Plan) -> Callable[[int], int]:
+    """The step whose views a step shows: itself, or where views come again (``distill.cache_views``) an earlier
+    one.
+    """
+    again = plan.distill.cache_views if plan.distill is not None else None
+    if again is None:
+        return lambda step: step
+    period = again * plan.steps_per_epoch
+    return lambda step: step % period
+
+
 class TrainViews:
     """Training views at each size that the plan trains at."""
 
@@ -178,15 +198,16 @@ class TrainStream:
         sizes = sorted({plan.train_size, plan.preprocessing.size})
         views = TrainViews(plan.augment, plan.preprocessing, sizes)
         self._reader = Reader(photos, views, plan.preprocessing.background)
+        self._views_of = views_of(plan)
         self._running: weakref.ref[Generator[Batch, None, None]] | None = None
 
     def sample_order(self, step: int) -> tuple[Indices, Indices, Indices]:
         """Sample ids, epochs and repeats of a step, [B] each."""
-        return self._order.at(step)
+        return self._order.at(self._views_of(step))
 
     def view_keys(self, step: int) -> tuple[int, ...]:
         """The key of each view of a step."""
-        parts = zip(*(values.tolist() for values in self._order.at(step)), strict=True)
+        parts = zip(*(values.tolist() for values in self.sample_order(step)), strict=True)
         return tuple(keys.key("view", self.plan.seed, epoch, sample, again) for sample, epoch, again in parts)
 
     def from_step(self, step: int, total_steps: int) -> Iterator[Batch]:
@@ -222,21 +243,22 @@ class TrainStream:
             _close(source)
 
     def _requests(self, step: int) -> list[Request]:
-        ids, size = self._order.at(step)[0].tolist(), self.plan.size_at(step)
+        ids, size = self.sample_order(step)[0].tolist(), self.plan.size_at(step)
         return [Request(index, key, size) for index, key in zip(ids, self.view_keys(step), strict=True)]
 
     def _batch(self, step: int, loaded: Loaded) -> Batch:
         plan, view_keys = self.plan, self.view_keys(step)
         ids = torch.tensor(loaded.indices)
         labels = torch.from_numpy(self.photos.labels[ids.numpy()])
-        targets = F.one_hot(labels, len(plan.classes)).to(torch.float32)
+        # A photo without a label (-1) has targets of zeros: nothing of it is pushed down by the labels.
+        targets = F.one_hot(labels.clamp(min=0), len(plan.classes)).to(torch.float32) * (labels >= 0)[:, None]
         images = erase(normalise(loaded.images, plan.preprocessing), view_keys, plan.augment.erasing)
-        step_key = keys.key("mix", plan.seed, step)
+        step_key = keys.key("mix", plan.seed, self._views_of(step))
         images, targets = mix(images, targets, step_key=step_key, mixing=plan.mixing)
         return Batch(step, images, targets, ids, view_keys)
 
     def _error(self, step: int, fault: Fault) -> DeitftError:
-        ids, epochs, _ = self._order.at(step)
+        ids, epochs, _ = self.sample_order(step)
         epoch = int(epochs[ids.tolist().index(fault.index)])
         place = f"epoch {epoch + 1}, step {step + 1}"
         hint = "restore it and run the same command with --resume"

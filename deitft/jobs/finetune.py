@@ -11,7 +11,7 @@ from deitft.core.units import parse_seconds
 from deitft.data.bad_photo import pixel_limit
 from deitft.errors import UsageError
 from deitft.runs import asked
-from deitft.runs.request import DASHBOARDS, RunResult, TrainRequest
+from deitft.runs.request import ADAPT_WAYS, DASHBOARDS, DISTILL_KINDS, RunResult, TrainRequest
 
 
 def finetune(
@@ -23,6 +23,10 @@ def finetune(
     model: str | None = None,
     recipe: str | Path = "finetune",
     set: Sequence[str] = (),
+    distill: str | None = None,
+    teacher: str | Path | Sequence[str | Path] = (),
+    adapt_teacher: str | None = None,
+    teacher_cache: str | Path | None = None,
     weights: str | Path | None = None,
     weights_dir: str | Path | None = None,
     pretrained: bool = True,
@@ -53,8 +57,10 @@ def finetune(
     ``nested`` every folder inside a class folder is a class of its own. ``group_by``, a table's column or a
     regular expression on file names, says what stays on one side of the split. ``set`` overrides recipe fields
     ("optim.lr=1e-4"). ``time_limit`` ("30m") bounds the whole command. ``resume`` goes on with the newest
-    unfinished run of these photos. ``dry_run`` measures and plans, and writes nothing. ``probe`` adds the
-    frozen-feature baseline to the report. The other keywords are those of ``deitft finetune --help``.
+    unfinished run of these photos. ``distill`` ("hard", "soft") learns from ``teacher`` too: a run, a bundle, or a
+    model, which first learns your classes in a run of its own (``adapt_teacher``); ``teacher_cache`` keeps what it
+    said. ``dry_run`` measures and plans, and writes nothing. ``probe`` adds the frozen-feature baseline to the
+    report. The other keywords are those of ``deitft finetune --help``.
 
     Returns:
         Where the run is, and its figures: ``.folder``, ``.record()``.
@@ -94,6 +100,10 @@ def finetune(
         dry_run=dry_run,
         log_to=asked.texts(log_to, "log_to", DASHBOARDS),
         probe=probe,
+        distill=asked.one_of(distill, "distill", DISTILL_KINDS),
+        teacher=asked.named(teacher, "teacher"),
+        adapt_teacher=asked.one_of(adapt_teacher, "adapt_teacher", ADAPT_WAYS),
+        teacher_cache=Path(teacher_cache) if teacher_cache else None,
         started=started,
         progress=progress or Silent(),
     )

@@ -18,6 +18,7 @@ from deitft.errors import RecipeError
 from deitft.recipe.plan_types import LossPlan
 
 if TYPE_CHECKING:
+    from deitft.data.stream import Batch
     from deitft.models.build import Heads
 
 
@@ -29,7 +30,7 @@ def smooth(targets: Tensor, smoothing: float) -> Tensor:
     return targets * (1.0 - smoothing) + smoothing / targets.shape[1]
 
 
-def _wide(logits: Tensor) -> Tensor:
+def wide(logits: Tensor) -> Tensor:
     """Losses are computed in float32 at least: a log-sum-exp in 16 bits loses the rare classes."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
@@ -55,7 +56,7 @@ def cross_entropy(
     ``torch.nn.functional.cross_entropy(weight=...)`` does: that quotient depends on what else is in the batch.
     ``logit_shift`` [C] is added to the logits before the softmax (see ``logit_adjustment``).
     """
-    logits = _wide(logits) if logit_shift is None else _wide(logits) + logit_shift
+    logits = wide(logits) if logit_shift is None else wide(logits) + logit_shift
     targets = targets.to(logits.dtype)
     with torch.autocast(logits.device.type, enabled=False):
         per_image = -(smooth(targets, label_smoothing) * F.log_softmax(logits, dim=1)).sum(1)
@@ -71,7 +72,7 @@ def binary_cross_entropy(
     targets keep their shares. Targets are not binarised. DeiT's code turns every target above 0 into 1
     (engine.py); after any smoothing that makes every class a positive one.
     """
-    logits = _wide(logits)
+    logits = wide(logits)
     targets = targets.to(logits.dtype)
     with torch.autocast(logits.device.type, enabled=False):
         per_image = F.binary_cross_entropy_with_logits(
@@ -110,7 +111,8 @@ class Supervised:
         self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
         self._shift = logit_adjustment(train_counts, tau).to(device) if tau else None
 
-    def _one(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def of_one_head(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss of one head's logits [B, C]; a 0-d tensor."""
         smoothing = self._loss.label_smoothing
         if self._loss.name == "bce":
             return binary_cross_entropy(logits, targets, label_smoothing=smoothing, class_weights=self._weights)
@@ -122,13 +124,13 @@ class Supervised:
             logit_shift=self._shift,
         )
 
-    def __call__(self, heads: Heads, targets: Tensor) -> dict[str, Tensor]:
+    def __call__(self, heads: Heads, batch: Batch) -> dict[str, Tensor]:
         """Losses by name, each a 0-d mean over the B images; ``total`` is the one to push down.
 
         ``label`` is the class head's, ``label_distill`` the distillation head's where there is one.
         """
-        label = self._one(heads.class_logits, targets)
+        label = self.of_one_head(heads.class_logits, batch.targets)
         if heads.distill_logits is None:
             return {"total": label, "label": label}
-        label_distill = self._one(heads.distill_logits, targets)
+        label_distill = self.of_one_head(heads.distill_logits, batch.targets)
         return {"total": (label + label_distill) / 2, "label": label, "label_distill": label_distill}

@@ -34,6 +34,11 @@ clothing-small, val, DeiT-Ti: a lower loss than with 0.9 in each of three fine-t
 against 0.300, 0.308, 0.282), top-1 the same or 0.6 points higher.
 """
 
+DISTILL_ALPHA = {"hard": 0.5, "soft": 0.1}
+"""The teacher's share of the loss. Source: Touvron et al. 2021, arXiv 2012.12877, equations 3 and 2 with section
+6.
+"""
+
 LR_BATCH = 64
 """The batch that the learning rates below are given for."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deitft.recipe.auto_rules import Family
-from deitft.recipe.plan_types import Precision
+from deitft.recipe.plan_types import Precision, TeacherPlan
 from deitft.recipe.preprocessing import Aspect, Preprocessing
 
 
@@ -16,9 +16,10 @@ class Facts:
     """What a recipe meets: photos, weights and machine.
 
     ``train_counts`` are train photos a class; ``photos`` counts train, val and test; ``precision`` is what the
-    hardware does well; ``memory_bytes`` is what the device has; ``seconds_per_image`` is measured for one
-    training view at full size, forward and backward, or None. ``fixed_size``: the model takes one size only;
-    ``linear_heads``: its heads are linear layers, which a probe can fill.
+    hardware does well; ``memory_bytes`` is what the device has; ``seconds_per_image`` is measured for one training
+    view at full size, forward and backward, or None. ``fixed_size``: the model takes one size only;
+    ``linear_heads``: its heads are linear layers, which a probe can fill; ``two_heads``: it has a distillation
+    token. ``labelled``: the train photos have labels.
     """
 
     classes: tuple[str, ...]
@@ -43,3 +44,6 @@ class Facts:
     seconds_per_image: float | None
     fixed_size: bool = False
     linear_heads: bool = True
+    two_heads: bool = True
+    labelled: bool = True
+    teachers: tuple[TeacherPlan, ...] = ()

@@ -16,7 +16,7 @@ from deitft.errors import DataError, MissingInputError
 from deitft.recipe import auto_rules
 from deitft.recipe.facts import Facts
 from deitft.recipe.mistakes import leaves, recipe_error
-from deitft.recipe.plan_types import PLAN_VERSION, AugmentPlan, LossPlan, MixingPlan, OptimPlan, Plan
+from deitft.recipe.plan_types import PLAN_VERSION, AugmentPlan, DistillPlan, LossPlan, MixingPlan, OptimPlan, Plan
 from deitft.recipe.preprocessing import Preprocessing
 from deitft.recipe.schema import Recipe
 from deitft.recipe.steps import Steps, count_steps, precision_of
@@ -39,6 +39,7 @@ SAFE_FIELDS = frozenset(
         "data",
         "recipe",
         "weights.path",
+        "distill.teachers",  # their contents are compared by hash where they are opened
         "asked",
         "version",
     }
@@ -61,6 +62,7 @@ def resolve(recipe: Recipe, facts: Facts, *, seed: int, max_steps: int | None = 
     head_start = _head_start(recipe, facts)
     if not steps.total and head_start == "random":
         mistakes.append("train.length is 0 and model.head_start is random: nothing is learned")
+    distill = _distill(recipe, facts, mistakes)
     if mistakes:
         raise recipe_error(f"recipe {recipe.name}", mistakes)
     train = recipe.train
@@ -105,6 +107,7 @@ def resolve(recipe: Recipe, facts: Facts, *, seed: int, max_steps: int | None = 
         loss=_loss(recipe, facts),
         ema_decay=auto_rules.ema_decay(steps.total) if recipe.ema.decay == "auto" else recipe.ema.decay,
         ema_warmup=recipe.ema.warmup,
+        distill=distill,
         asked=_asked(recipe, max_steps),
     )
 
@@ -195,6 +198,36 @@ def _optim(recipe: Recipe, facts: Facts, steps: Steps) -> OptimPlan:
         warmup_steps=steps.warmup,
         schedule=optim.schedule,
         final_lr_share=optim.final_lr_share,
+    )
+
+
+def _distill(recipe: Recipe, facts: Facts, mistakes: list[str]) -> DistillPlan | None:
+    """What the teachers' word is worth; None without one."""
+    asked = recipe.distill
+    if asked.kind == "none":
+        if not facts.labelled:
+            mistakes.append("photos without labels need a teacher: --teacher NAME --distill hard")
+        return None
+    if not facts.teachers:
+        mistakes.append(f"distill.kind is {asked.kind}, but no teacher is named (--teacher NAME)")
+    if asked.token is True and not facts.two_heads:
+        mistakes.append(
+            f"distill.token is true, but {facts.model} has no distillation token (deit_ti, _s, _b have)"
+        )
+    if asked.alpha != "auto" and asked.alpha < 1 and not facts.labelled:
+        mistakes.append(f"distill.alpha is {asked.alpha:g}, but there are no labels: it must be 1")
+    usual = auto_rules.DISTILL_ALPHA[asked.kind] if facts.labelled else 1.0
+    return DistillPlan(
+        kind=asked.kind,
+        # Without labels a class head of its own would never learn: both heads listen to the teacher.
+        token=facts.two_heads and facts.labelled if asked.token == "auto" else asked.token,
+        alpha=usual if asked.alpha == "auto" else asked.alpha,
+        tau=asked.tau,
+        reduction=asked.reduction,
+        teachers=tuple(facts.teachers),
+        cache_views=asked.cache_views,
+        cache_classes=None if asked.cache_classes == "auto" else asked.cache_classes,
+        cache_precision=asked.cache_precision,
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from deitft.recipe.preprocessing import Preprocessing
 
 Precision = Literal["fp32", "bf16", "fp16"]
+DistillKind = Literal["soft", "hard"]
+Reduction = Literal["batchmean", "numel"]
 PLAN_VERSION = 1
 
 
@@ -74,6 +76,43 @@ class LossPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherPlan:
+    """One teacher: a bundle, by content. ``columns`` [C]: where each of the student's classes is in its logits.
+
+    ``path`` is the bundle's folder, ``sha256`` that of its weights, ``val_top1`` what it scores on the student's
+    val photos (None where there are none).
+    """
+
+    name: str
+    model: str
+    path: str
+    sha256: str
+    preprocessing: Preprocessing
+    columns: tuple[int, ...]
+    val_top1: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistillPlan:
+    """What the teacher's word is worth: ``alpha`` of the loss, at temperature ``tau``; see ``objectives``.
+
+    ``token``: the distillation head alone listens to it. ``cache_views``: epochs of views after which they come
+    again, so that a cache of them is enough (an approximation); None never. ``cache_classes``: kept a view of soft
+    targets, None as many as there are up to 16; their precision beside it.
+    """
+
+    kind: DistillKind
+    token: bool
+    alpha: float
+    tau: float
+    reduction: Reduction
+    teachers: tuple[TeacherPlan, ...]
+    cache_views: int | None = None
+    cache_classes: int | None = None
+    cache_precision: Literal["fp32", "fp16"] = "fp32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A run, resolved. Written to ``plan.json`` before the first step, with what was asked beside it."""
 
@@ -121,6 +160,7 @@ class Plan:
     loss: LossPlan
     ema_decay: float | None
     ema_warmup: bool
+    distill: DistillPlan | None = None
     asked: Mapping[str, Any] = field(default_factory=dict)  # dotted field -> what was typed or "auto"
     version: int = PLAN_VERSION
 

@@ -199,6 +199,33 @@ class EmaSection(Section):
     warmup: bool = Field(True, description="decay grows as (1 + t) / (10 + t) up to `decay`")
 
 
+class DistillSection(Section):
+    """What a teacher says beside the labels. `--distill` and `--teacher` turn it on."""
+
+    kind: Literal["none", "soft", "hard"] = Field(
+        "none", description="hard: the class the teacher names; soft: all its probabilities"
+    )
+    token: bool | Auto = Field(
+        "auto", description="the distillation head alone learns from the teacher; auto: where there is one"
+    )
+    alpha: Share | Auto = Field(
+        "auto",
+        description="the teacher's share of the loss; auto: hard 0.5, soft 0.1 (DeiT's paper), 1 without labels",
+    )
+    tau: Positive = Field(3.0, description="temperature of soft distillation (DeiT's paper)")
+    reduction: Literal["batchmean", "numel"] = Field(
+        "batchmean", description="numel divides the soft loss by the number of classes too, as DeiT's code does"
+    )
+    cache_views: Count | None = Field(
+        None,
+        description="epochs after which the same views come again: an approximation that a small cache serves",
+    )
+    cache_classes: Count | Auto = Field(
+        "auto", description="classes kept a view in a cache of soft targets; auto: all, at most 16"
+    )
+    cache_precision: Literal["fp32", "fp16"] = Field("fp32", description="of the kept log-probabilities")
+
+
 class Recipe(Section):
     """Everything a run may be asked for; `deitft recipes show NAME` prints one with its comments."""
 
@@ -213,6 +240,7 @@ class Recipe(Section):
     loss: LossSection = LossSection()
     sampling: SamplingSection = SamplingSection()
     ema: EmaSection = EmaSection()
+    distill: DistillSection = DistillSection()
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> Recipe:

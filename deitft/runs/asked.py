@@ -94,6 +94,25 @@ def text(value: str | None, keyword: str) -> str | None:
     return value
 
 
+def one_of(value: str | None, keyword: str, known: Iterable[str]) -> str | None:
+    """One of a few words, or nothing.
+
+    Raises:
+        UsageError: something else.
+    """
+    return None if value is None else texts([value], keyword, known)[0]
+
+
+def named(value: str | Path | Iterable[str | Path], keyword: str) -> tuple[str, ...]:
+    """Names or paths as text: one, or several in a list.
+
+    Raises:
+        UsageError: something else.
+    """
+    several = value if isinstance(value, list | tuple | Iterator) else [value]
+    return texts([str(one) if isinstance(one, Path) else one for one in several], keyword)  # type: ignore[misc]
+
+
 def whole(value: int | None, keyword: str, least: int) -> int | None:
     """A whole number, or nothing.
 

@@ -16,7 +16,7 @@ from deitft.models.zoo import ModelChoice
 from deitft.models.zoo import resolve as resolve_model
 from deitft.recipe.facts import Facts
 from deitft.recipe.plan import resolve
-from deitft.recipe.plan_types import Plan
+from deitft.recipe.plan_types import Plan, TeacherPlan
 from deitft.recipe.preprocessing import Aspect
 from deitft.recipe.schema import Recipe
 from deitft.runs.prepare import Prepared
@@ -99,6 +99,7 @@ def facts_of(
     choice: ModelChoice,
     source: WeightSource,
     seconds_per_image: float | None = None,
+    teachers: tuple[TeacherPlan, ...] = (),
 ) -> Facts:
     """What ``recipe.plan.resolve`` needs to know about data, weights and machine."""
     shape = build(choice.timm_name, num_classes=len(prepared.catalog.classes), image_size=None, device="meta")
@@ -125,6 +126,9 @@ def facts_of(
         seconds_per_image=seconds_per_image,
         fixed_size=shape.fixed_size,
         linear_heads=shape.linear_heads,
+        two_heads=shape.two_heads,
+        labelled=not request.unlabelled,
+        teachers=teachers,
     )
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from deitft.compute.device import peak_memory, synchronise
-from deitft.core.progress import Progress, StopFlag
+from deitft.core.progress import Progress, Silent, StopFlag
 from deitft.data.catalog import TRAIN, VAL
 from deitft.data.photos import photo_set
 from deitft.data.stream import EvalStream, TrainStream
 from deitft.evaluation.predict import predict
 from deitft.models.build import Classifier
-from deitft.objectives.supervised import Supervised
 from deitft.recipe.plan_types import Plan
+from deitft.runs.learning import learning_of
 from deitft.runs.prepare import Prepared
 from deitft.training.state import new_state
 from deitft.training.step import take_step
@@ -104,8 +104,9 @@ def _step_seconds(
 ) -> list[float]:
     """Seconds of each measured step at one size."""
     state = new_state(plan, trial)
-    objective = Supervised(plan.loss, plan.train_counts, plan.device)
-    stream = TrainStream(plan, prepared.photos(TRAIN))
+    train = prepared.photos(TRAIN)
+    objective = learning_of(plan, train, Silent()).objective
+    stream = TrainStream(plan, train)
     times: list[float] = []
     try:
         began = clock = time.perf_counter()

@@ -42,6 +42,11 @@ class TrainRequest:
     dry_run: bool = False
     log_to: tuple[str, ...] = ()
     probe: bool = True
+    distill: str | None = None  # none, soft, hard; None as the recipe says
+    teacher: tuple[str, ...] = ()
+    adapt_teacher: str | None = None  # finetune, probe
+    teacher_cache: Path | None = None
+    unlabelled: bool = False
     started: float = field(default_factory=time.monotonic)
     progress: Progress = field(default_factory=Silent)
 
@@ -66,7 +71,13 @@ class TrainRequest:
 DASHBOARDS = ("tensorboard", "wandb", "mlflow")
 """What ``log_to`` may name."""
 
-KEPT_OPTIONS = ("strict", "skip_bad", "max_pixels", "allow_leak", "probe")
+DISTILL_KINDS = ("none", "hard", "soft")
+"""What ``distill`` may be."""
+
+ADAPT_WAYS = ("finetune", "probe")
+"""What ``adapt_teacher`` may be."""
+
+KEPT_OPTIONS = ("strict", "skip_bad", "max_pixels", "allow_leak", "probe", "teacher_cache")
 """What a run was allowed and asked beside its plan; ``run.json`` keeps it, so that it is resumed as it began."""
 
 

@@ -196,7 +196,8 @@ def _replanned(plan: Plan, prepared: Prepared, request: TrainRequest, machine: M
     """The plan that the request would give today, on the run's machine settings."""
     recipe = read_recipe(request)
     choice, source = assemble.choose_weights(recipe, request)
-    facts = assemble.facts_of(prepared, request, machine, choice, source)
+    teachers = plan.distill.teachers if plan.distill is not None else ()
+    facts = assemble.facts_of(prepared, request, machine, choice, source, teachers=teachers)
     return assemble.make_plan(recipe, facts, request, max_steps=plan.asked.get("max_steps"))
 
 

@@ -25,7 +25,6 @@ from deitft.evaluation.predict import predict
 from deitft.models.build import Classifier
 from deitft.models.weights import LoadReport
 from deitft.models.zoo import resolve as resolve_model
-from deitft.objectives.supervised import Supervised
 from deitft.recipe.facts import Facts
 from deitft.recipe.load import load_recipe, recipe_yaml
 from deitft.recipe.plan_types import Plan
@@ -33,10 +32,12 @@ from deitft.recipe.schema import Recipe
 from deitft.runs import assemble, folder, measure, plan_text
 from deitft.runs.finish import finish
 from deitft.runs.folder import RunFolder
+from deitft.runs.learning import learning_of
 from deitft.runs.judge import Ending, eval_stream, probe_photo_count, probe_start
 from deitft.runs.prepare import Prepared, prepare, write_preparation
 from deitft.runs.request import KEPT_OPTIONS, RunResult, TrainRequest
 from deitft.runs.session import Session, elapsed
+from deitft.runs.teacher import candidates, teachers_for
 from deitft.training.checkpoint import Keeper, newest_good, open_checkpoint, restore
 from deitft.training.commit import clear_leftovers
 from deitft.training.log import RunLog, check_loggers, open_loggers
@@ -55,6 +56,7 @@ def train(request: TrainRequest) -> RunResult:
     """
     recipe = read_recipe(request)
     choice, source = assemble.choose_weights(recipe, request)
+    named = candidates(request)
     check_loggers(request.log_to)
     folder.check_place(request.runs_dir, request.name, request.data)
     machine = choose(
@@ -69,7 +71,8 @@ def train(request: TrainRequest) -> RunResult:
         if choice.note:
             request.progress.say(choice.note)
         prepared = prepare_photos(request, machine.threads, stop)
-        facts = assemble.facts_of(prepared, request, machine, choice, source)
+        teachers = teachers_for(request, named, prepared, machine, stop)
+        facts = assemble.facts_of(prepared, request, machine, choice, source, teachers=teachers)
         by_the_clock = lasts_by_the_clock(recipe)
         # a first plan, at any speed, says which steps to measure
         plan = assemble.make_plan(recipe, replace(facts, seconds_per_image=1.0 if by_the_clock else None), request)
@@ -118,7 +121,7 @@ def read_recipe(request: TrainRequest) -> Recipe:
     Raises:
         RecipeError: all mistakes at once.
     """
-    recipe = load_recipe(request.recipe, overrides=request.set)
+    recipe = load_recipe(request.recipe, overrides=(*request.set, *_distill_overrides(request)))
     mistakes = check_albumentations(recipe.augment.albumentations)
     if mistakes:
         raise RecipeError(
@@ -129,6 +132,14 @@ def read_recipe(request: TrainRequest) -> Recipe:
     if request.model is not None:
         recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": request.model})})
     return recipe
+
+
+def _distill_overrides(request: TrainRequest) -> tuple[str, ...]:
+    """``--distill``, and a ``--teacher`` alone, as recipe fields; ``--set distill.kind=…`` wins over the latter."""
+    if request.distill is not None:
+        return (f"distill.kind={request.distill}",)
+    asked = any(text.partition("=")[0].strip() == "distill.kind" for text in request.set)
+    return ("distill.kind=hard",) if request.teacher and not asked else ()
 
 
 def lasts_by_the_clock(recipe: Recipe) -> bool:
@@ -226,8 +237,9 @@ def _probe(session: Session) -> None:
 
 def _fit(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
     plan, request = session.plan, session.request
-    objective = Supervised(plan.loss, plan.train_counts, plan.device)
-    stream = TrainStream(plan, session.prepared.photos(TRAIN))
+    train = session.prepared.photos(TRAIN)
+    learning = learning_of(plan, train, request.progress, cache=request.teacher_cache)
+    stream = TrainStream(plan, train)
     val = session.prepared.photos(VAL)
 
     def validate(model: Classifier, stop: StopFlag) -> Mapping[str, float] | None:
@@ -257,13 +269,14 @@ def _fit(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
         with request.progress.task(f"training {session.folder.name}", plan.total_steps, unit="steps") as task:
             task.advance(state.step)
             session.stop.deadline = session.hard_stop
-            return fit(plan, state, stream, objective, validate, keeper, log, session.stop, task)
+            return fit(plan, state, stream, learning.objective, validate, keeper, log, session.stop, task)
     finally:
         session.stop.deadline = None
         if session.stop.reason == "time limit":
             session.stop.reason = None
         log.close()
         stream.close()
+        learning.close()
 
 
 def _hard_stop(request: TrainRequest, plan: Plan, costs: measure.Costs | None) -> float | None:

@@ -91,7 +91,7 @@ def fit(
 ) -> Outcome:
     """Train from ``state.step`` to ``plan.total_steps``. Safe to kill at any line.
 
-    ``objective(heads, targets)`` gives losses, ``validate(model, stop)`` scores the val photos, ``keeper`` writes
+    ``objective(heads, batch)`` gives losses, ``validate(model, stop)`` scores the val photos, ``keeper`` writes
     checkpoints, ``log`` takes rows, ``stop`` is set by signals or a deadline, ``task`` is the bar.
 
     Raises:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from deitft.data.stream import Batch
     from deitft.models.build import Heads
 
-Objective = Callable[["Heads", Tensor], dict[str, Tensor]]
-"""Heads and targets [b, C] to named losses, each a 0-d mean over the images; ``total`` is pushed down."""
+Objective = Callable[["Heads", "Batch"], dict[str, Tensor]]
+"""Heads and the batch they speak of to named losses, each a 0-d mean over the images; ``total`` is pushed down."""
 
 SCALE_FLOOR = 1.0
 """fp16: below this loss scale an overflow is no longer the scaler looking for its range, but a fault."""
@@ -113,7 +113,7 @@ def _backward(plan: Plan, state: TrainState, batch: Batch, objective: Objective)
         if plan.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with autocast(plan.device, plan.precision):
-            parts = objective(forward(images), micro.targets)
+            parts = objective(forward(images), micro)
         share = len(micro) / len(batch)
         total = parts["total"] * share
         scaled: Tensor = total if state.scaler is None else state.scaler.scale(total)

@@ -61,8 +61,8 @@ def test_n1_b_e_the_update_is_not_applied(name: str, kind: str, after: int) -> N
         take_step(plan, state, batch, good)
     before = frozen(state)
 
-    def steep(heads: Any, targets: Tensor) -> dict[str, Tensor]:
-        return {part: Steep.apply(value) for part, value in good(heads, targets).items()}
+    def steep(heads: Any, batch: Any) -> dict[str, Tensor]:
+        return {part: Steep.apply(value) for part, value in good(heads, batch).items()}
 
     batch = stream.batch(after)
     bad = {"pixel": nan_pixel, "target": nan_target}.get(kind, lambda batch: batch)(batch)
@@ -174,7 +174,7 @@ def test_n1_weights_that_overflow_are_never_saved(tmp_path: Path) -> None:
     plan = tiny_plan(optim_name="sgd", optim_momentum=0.0, optim_lr=3e38, optim_warmup_steps=0, log_every=1)
     run = Run(tmp_path, replace(plan, save_every_seconds=0.0), clock=lambda: 0.0)
     good = Supervised(plan.loss, plan.train_counts, "cpu")
-    steep = fit_with(run, lambda heads, targets: {name: 300 * part for name, part in good(heads, targets).items()})
+    steep = fit_with(run, lambda heads, batch: {name: 300 * part for name, part in good(heads, batch).items()})
     with pytest.raises(TrainingDiverged, match="weights stopped being finite at step 1"):
         steep()
     assert run.state.guard.record()["skipped"] == 0

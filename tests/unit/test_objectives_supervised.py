@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -22,6 +23,13 @@ from deitft.objectives.supervised import (
 from deitft.recipe.plan_types import LossPlan
 
 B, C = 12, 5
+
+
+@dataclass
+class Said:
+    """A batch as far as a loss looks at it."""
+
+    targets: Tensor
 
 
 @pytest.fixture
@@ -171,13 +179,13 @@ def test_supervised_names_its_parts_and_adds_up_heads(case, name: str) -> None:
     logits, _, soft = case
     logits, soft = logits.float(), soft.float()
     objective = Supervised(plan(name=name, label_smoothing=0.1), [1] * C, "cpu")
-    one = objective(Heads(logits, None), soft)
+    one = objective(Heads(logits, None), Said(soft))
     assert set(one) == {"total", "label"}
     assert torch.equal(one["total"], one["label"])
     other = logits.flip(0)
-    two = objective(Heads(logits, other), soft)
+    two = objective(Heads(logits, other), Said(soft))
     assert set(two) == {"total", "label", "label_distill"}
-    torch.testing.assert_close(two["label_distill"], objective(Heads(other, None), soft)["label"])
+    torch.testing.assert_close(two["label_distill"], objective(Heads(other, None), Said(soft))["label"])
     torch.testing.assert_close(two["total"], (two["label"] + two["label_distill"]) / 2)
 
 
@@ -194,8 +202,8 @@ def test_supervised_passes_the_plan_on(case) -> None:
         class_weights=torch.tensor(weights),
         logit_shift=logit_adjustment(counts, 0.7),
     )
-    torch.testing.assert_close(Supervised(loss, counts, "cpu")(Heads(logits, None), soft)["total"], wanted)
+    torch.testing.assert_close(Supervised(loss, counts, "cpu")(Heads(logits, None), Said(soft))["total"], wanted)
     for change in ({"label_smoothing": 0.0}, {"class_weights": None}, {"logit_adjustment": 0.0}):
         values = {"label_smoothing": 0.2, "class_weights": weights, "logit_adjustment": 0.7, **change}
-        other = Supervised(plan(**values), counts, "cpu")(Heads(logits, None), soft)["total"]
+        other = Supervised(plan(**values), counts, "cpu")(Heads(logits, None), Said(soft))["total"]
         assert abs(float(other - wanted)) > 1e-3

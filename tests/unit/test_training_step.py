@@ -126,11 +126,11 @@ def test_an_exception_in_the_middle_leaves_the_state_of_the_step_before() -> Non
     good = Supervised(plan.loss, plan.train_counts, "cpu")
     calls = []
 
-    def breaks(heads, targets):
+    def breaks(heads, batch):
         calls.append(1)
         if len(calls) == 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return good(heads, targets)
+        return good(heads, batch)
 
     with pytest.raises(RuntimeError, match="allocate"):
         take_step(plan, state, KeyedStream(plan).batch(2), breaks)

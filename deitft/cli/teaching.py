@@ -1,0 +1,65 @@
+"""The options of verbs that may learn from a teacher; names equal the keywords of the Python functions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deitft.cli.completion import complete_models
+
+TEACHER = "Teacher"
+
+
+class DistillName(StrEnum):
+    """What is taken from the teacher: nothing, the class it names, all its probabilities."""
+
+    none = "none"
+    hard = "hard"
+    soft = "soft"
+
+
+class AdaptName(StrEnum):
+    """How a teacher of other classes learns these."""
+
+    finetune = "finetune"
+    probe = "probe"
+
+
+Distill = Annotated[
+    DistillName | None,
+    typer.Option(
+        "--distill",
+        help="learn from a teacher besides the labels: the class it names (hard), or all its probabilities (soft)",
+        rich_help_panel=TEACHER,
+    ),
+]
+TeacherName = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--teacher",
+        metavar="NAME|RUN",
+        help="a model, which learns your classes first, or a run or bundle that knows them; of several the mean",
+        autocompletion=complete_models,
+        rich_help_panel=TEACHER,
+    ),
+]
+AdaptTeacher = Annotated[
+    AdaptName | None,
+    typer.Option(
+        "--adapt-teacher",
+        help="how a teacher of other classes learns yours, in a run of its own that is kept; a model: finetune",
+        rich_help_panel=TEACHER,
+    ),
+]
+TeacherCacheFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher-cache",
+        metavar="DIR",
+        help="keep what the teacher says of each view; a second run with the same views does not ask again",
+        rich_help_panel=TEACHER,
+    ),
+]

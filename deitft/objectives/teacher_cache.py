@@ -1,0 +1,252 @@
+"""What the teacher said of each view, on disk, so that it is paid for once.
+
+A view is a function of (seed, epoch, sample, repeat) and mixing one of (seed, step); the place of a view in the
+run is (step, row). So an answer is stored by its place: one uint16 for a hard label, 0.77 GB for ImageNet's 300
+epochs. The header says of which views the answers are: photos, order, augmentation, mixing, sizes, teachers. A
+cache of other views is refused, field by field.
+
+A cache is a folder: ``header.json`` and chunks of some steps, each written whole with a digest over it. Several
+processes may fill one cache: each writes chunks under its own name, and reading joins them.
+
+Legend: B views a step, K classes kept a view (soft), C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deitft.core.files import canonical_json, read_json, replacing, sha256_bytes, write_json
+from deitft.errors import DataError, OutputError, RecipeError
+from deitft.recipe.plan_types import Plan
+
+HEADER = "header.json"
+CACHE_VERSION = 1
+UNKNOWN = 0xFFFF
+"""In the place of a class: nobody has asked yet. So a cache holds at most 65,535 classes."""
+VIEWS_A_CHUNK = 65_536
+_DIGEST = 16
+_MAGIC = b"deitft teacher\x01\n"
+
+Words = npt.NDArray[np.void]
+
+
+def word_type(kept: int, precision: str) -> np.dtype[np.void]:
+    """One view's answer: classes [max(kept, 1)], and for soft targets their log-probabilities (f2 or f4)."""
+    fields: list[tuple[str, str, tuple[int, ...]]] = [("classes", "<u2", (max(kept, 1),))]
+    if kept:
+        fields.append(("log", "<f2" if precision == "fp16" else "<f4", (kept,)))
+    return np.dtype(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHeader:
+    """Of which views the answers are. ``views`` must be equal to be used; ``exact`` must be for the same bits.
+
+    ``kept``: classes kept a view, 0 for hard labels; ``precision`` of the kept log-probabilities.
+    """
+
+    views: Mapping[str, Any]
+    exact: Mapping[str, Any]
+    batch: int
+    kept: int
+    precision: str
+
+    def record(self) -> dict[str, Any]:
+        """Plain data, for ``header.json``."""
+        return {
+            "version": CACHE_VERSION,
+            "views": dict(self.views),
+            "exact": dict(self.exact),
+            "batch": self.batch,
+            "kept": self.kept,
+            "precision": self.precision,
+        }
+
+    @property
+    def steps_a_chunk(self) -> int:
+        """Steps that one file holds."""
+        return max(1, VIEWS_A_CHUNK // self.batch)
+
+    def bytes_for(self, steps: int) -> int:
+        """Size on disk of the answers of so many steps."""
+        chunks = math.ceil(steps / self.steps_a_chunk)
+        return steps * self.batch * word_type(self.kept, self.precision).itemsize + chunks * 256
+
+
+def header_of(plan: Plan, photos_digest: str, *, kept: int = 0, precision: str = "fp32") -> CacheHeader:
+    """The header of a plan's cache. ``photos_digest``: of the train photos' contents and order."""
+    distill = plan.distill
+    assert distill is not None, "a cache is for a plan with a teacher"
+    record = plan.record()
+    views = {
+        "photos": photos_digest,
+        "classes": sha256_bytes(canonical_json(plan.classes)),
+        **{name: record[name] for name in ("seed", "balance", "batch", "train_size", "preprocessing")},
+        "full_size_from_step": plan.full_size_from_step if plan.train_size != plan.preprocessing.size else 0,
+        "augment": record["augment"],
+        "mixing": record["mixing"],
+        "cache_views": distill.cache_views,
+        "kind": distill.kind,
+        "teachers": [
+            {"sha256": one.sha256, "columns": list(one.columns), "preprocessing": one.preprocessing.record()}
+            for one in distill.teachers
+        ],
+    }
+    exact = {name: record[name] for name in ("device", "precision", "threads", "micro_batch")}
+    return CacheHeader(views, exact, plan.batch, kept, precision)
+
+
+class TeacherCache:
+    """Answers by place, read and written by chunk. ``part`` names the writer where there are several."""
+
+    def __init__(self, folder: Path, header: CacheHeader, *, part: int = 0) -> None:
+        """Open a cache, or begin one.
+
+        Raises:
+            RecipeError: it holds answers for other views (id CACHE); every difference is named.
+            DataError: its header cannot be read (id CACHE).
+            OutputError: the folder cannot be made (exit 73).
+        """
+        self.folder, self.header, self.part = folder, header, part
+        self.type = word_type(header.kept, header.precision)
+        self.inexact = ""
+        self._number: int | None = None
+        self._words: Words = np.empty(0, self.type)
+        self._changed = False
+        self._open()
+
+    def _open(self) -> None:
+        path = self.folder / HEADER
+        if path.is_file():
+            stored = read_json(path)
+            if not isinstance(stored, dict) or stored.get("version") != CACHE_VERSION:
+                raise DataError(
+                    f"{path} is not the header of a teacher's cache", "name another folder", id="CACHE"
+                )
+            differences = compare(stored, self.header.record())
+            if differences:
+                raise RecipeError(
+                    f"{self.folder} holds a teacher's answers for other views: {'; '.join(differences)}",
+                    "name another --teacher-cache, or repeat the settings it was made with",
+                    id="CACHE",
+                    details={"differences": differences},
+                )
+            other = compare(stored, self.header.record(), part="exact")
+            self.inexact = "; ".join(other)
+            return
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise OutputError(f"{self.folder} holds something else", "name an empty folder", id="CACHE")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot make {self.folder}: {error.strerror}", "name another folder", id="CACHE"
+            ) from error
+        write_json(path, self.header.record())
+
+    def read(self, step: int) -> Words:
+        """The answers of a step, [B]; where nobody has asked yet ``classes`` is ``UNKNOWN``."""
+        place = self._turn_to(step)
+        words: Words = self._words[place]
+        return words
+
+    def write(self, step: int, first_row: int, words: Words) -> None:
+        """Keep answers of a step's rows, in memory until the chunk is left or ``flush``."""
+        place = self._turn_to(step)
+        self._words[place, first_row : first_row + len(words)] = words
+        self._changed = True
+
+    def flush(self) -> None:
+        """Write what has changed; what another process wrote of the same chunk meanwhile stays."""
+        if self._number is None or not self._changed:
+            return
+        payload = self._words.tobytes()
+        with replacing(self._path(self._number, self.part)) as file:
+            file.write(_MAGIC + payload + _digest(self._number, payload))
+        self._changed = False
+
+    def known_steps(self, total: int) -> npt.NDArray[np.bool_]:
+        """For each step up to ``total`` whether every view of it has an answer."""
+        known = np.zeros(total, dtype=np.bool_)
+        for number in range(math.ceil(total / self.header.steps_a_chunk)):
+            if any(self.folder.glob(f"{number:06d}.*.chunk")):
+                first = number * self.header.steps_a_chunk
+                here = known[first : first + self.header.steps_a_chunk]
+                here[:] = (self._load(number)["classes"][: len(here), :, 0] != UNKNOWN).all(axis=1)
+        return known
+
+    def _turn_to(self, step: int) -> int:
+        number, place = divmod(step, self.header.steps_a_chunk)
+        if number != self._number:
+            self.flush()
+            self._words, self._number = self._load(number), number
+        return place
+
+    def _path(self, number: int, part: int) -> Path:
+        return self.folder / f"{number:06d}.{part}.chunk"
+
+    def _load(self, number: int) -> Words:
+        """A chunk [steps, B], joined from every process that wrote of it."""
+        words = np.zeros((self.header.steps_a_chunk, self.header.batch), self.type)
+        words["classes"] = UNKNOWN
+        for path in sorted(self.folder.glob(f"{number:06d}.*.chunk")):
+            payload = _payload(path, number, words.nbytes)
+            found = np.frombuffer(payload, self.type).reshape(words.shape)
+            known = found["classes"][..., 0] != UNKNOWN
+            words[known] = found[known]
+        return words
+
+
+def _digest(number: int, payload: bytes) -> bytes:
+    return blake2b(payload, digest_size=_DIGEST, salt=number.to_bytes(8, "little")).digest()
+
+
+def _payload(path: Path, number: int, size: int) -> bytes:
+    """What a chunk holds, checked.
+
+    Raises:
+        DataError: damaged, or not such a chunk (id CACHE).
+    """
+    data = path.read_bytes()
+    payload = data[len(_MAGIC) : -_DIGEST]
+    whole = len(data) == len(_MAGIC) + size + _DIGEST and data.startswith(_MAGIC)
+    if not whole or data[-_DIGEST:] != _digest(number, payload):
+        raise DataError(
+            f"{path} is damaged", "delete it: the teacher is asked again", id="CACHE", files=[str(path)]
+        )
+    return payload
+
+
+def compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], *, part: str = "views") -> list[str]:
+    """The fields that differ, as "name: stored -> wanted", those inside tables by dotted name."""
+    found = []
+    if part == "views":
+        names = ("batch", "kept", "precision")
+        found = [
+            _difference(name, stored.get(name), wanted[name]) for name in names if stored.get(name) != wanted[name]
+        ]
+    before, after = _flat(stored.get(part)), _flat(wanted[part])
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            found.append(_difference(name, before.get(name), after.get(name)))
+    return found
+
+
+def _difference(name: str, stored: object, wanted: object) -> str:
+    return f"{name}: {str(stored)[:40]} -> {str(wanted)[:40]}"
+
+
+def _flat(value: object, name: str = "") -> dict[str, object]:
+    """Leaves of a table by dotted name; lists are leaves, in the form that JSON gives them back."""
+    if isinstance(value, Mapping):
+        inner = (_flat(item, f"{name}.{key}" if name else str(key)) for key, item in value.items())
+        return {key: leaf for part in inner for key, leaf in part.items()}
+    return {name: canonical_json(value).decode()}

@@ -1,0 +1,91 @@
+"""What a plan pushes down: labels alone, or labels and teachers, live or remembered."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+
+from torch import Tensor
+
+from deitft.core.progress import Progress
+from deitft.data.photos import PhotoSet
+from deitft.data.stream import Batch, views_of
+from deitft.objectives.cached_teacher import CachedTeacher, kept_of
+from deitft.objectives.distillation import Distilled, Voice
+from deitft.objectives.supervised import Supervised
+from deitft.objectives.teacher import LiveTeacher
+from deitft.objectives.teacher_cache import CacheHeader, TeacherCache, header_of
+from deitft.recipe.plan_types import Plan
+from deitft.runs.teacher import open_teacher
+from deitft.training.step import Objective
+
+
+class Learning:
+    """The objective of a plan, and what has to be closed after it. ``memory`` is the cache in use, or None."""
+
+    def __init__(self, objective: Objective, memory: CachedTeacher | None = None) -> None:
+        self.objective, self.memory = objective, memory
+
+    def close(self) -> None:
+        """Write what a cache has in memory."""
+        if self.memory is not None:
+            self.memory.close()
+
+
+class LazyTeacher:
+    """Teachers that are opened at the first question: a warm cache never needs them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._live: LiveTeacher | None = None
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """See ``objectives.distillation.Voice``."""
+        if self._live is None:
+            distill = self._plan.distill
+            assert distill is not None, "asked only where there are teachers"
+            self._live = LiveTeacher([open_teacher(one) for one in distill.teachers], self._plan, distill.kind)
+        return self._live(batch)
+
+
+def learning_of(plan: Plan, photos: PhotoSet, progress: Progress, *, cache: Path | None = None) -> Learning:
+    """The objective of a plan. ``photos`` are the train photos; ``cache`` the folder of the teacher's answers.
+
+    Raises:
+        RecipeError: the cache is of other views (id CACHE).
+        DataError: the teacher is not the plan's any more (id TEACHER).
+    """
+    supervised = Supervised(plan.loss, plan.train_counts, plan.device)
+    if plan.distill is None:
+        return Learning(supervised)
+    voice: Voice = LazyTeacher(plan)
+    if cache is None:
+        return Learning(Distilled(supervised, plan.distill, voice))
+    memory = remembering(plan, photos, progress, cache, voice)
+    return Learning(Distilled(supervised, plan.distill, memory), memory)
+
+
+def remembering(
+    plan: Plan, photos: PhotoSet, progress: Progress, folder: Path, voice: Voice, *, part: int = 0
+) -> CachedTeacher:
+    """A cache in front of a teacher; says where its answers were given under other conditions."""
+    opened = TeacherCache(folder, cache_header(plan, photos), part=part)
+    if opened.inexact:
+        progress.say(f"the cache {folder} was made elsewhere ({opened.inexact}): hardly any answer differs")
+    return CachedTeacher(opened, voice, len(plan.classes), views_of(plan))
+
+
+def cache_header(plan: Plan, photos: PhotoSet) -> CacheHeader:
+    """Of which views a plan's cache is."""
+    distill = plan.distill
+    assert distill is not None, "a cache is for a plan with a teacher"
+    kept = 0 if distill.kind == "hard" else kept_of(len(plan.classes), distill.cache_classes)
+    return header_of(plan, photos_digest(photos), kept=kept, precision=distill.cache_precision)
+
+
+def photos_digest(photos: PhotoSet) -> str:
+    """Which photos in which order: by content where that is known, else by path."""
+    digest = blake2b(digest_size=16)
+    for number, path in enumerate(photos.paths):
+        digest.update(photos.digests[number] if photos.digests is not None else path.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

@@ -1,0 +1,222 @@
+"""What the teacher sees and says, and what a cache of it keeps and refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from training_kit import CLASSES, KeyedStream, tiny_plan
+
+from deitft.data.transforms import normalise
+from deitft.errors import DataError, OutputError, RecipeError
+from deitft.models.build import Classifier, build, logit_mean
+from deitft.objectives.cached_teacher import CachedTeacher
+from deitft.objectives.teacher import LiveTeacher, Teacher, renormalise, size_for
+from deitft.objectives.teacher_cache import TeacherCache, header_of
+from deitft.recipe.plan_types import DistillKind, DistillPlan, Plan, TeacherPlan
+from deitft.recipe.preprocessing import Preprocessing
+
+SIZE = 32
+
+
+def net(name: str = "mobilenetv2_100", classes: int = len(CLASSES)) -> Classifier:
+    return build(name, num_classes=classes, image_size=SIZE, seed=4)
+
+
+def teacher_plan(**changes: object) -> TeacherPlan:
+    values: dict[str, object] = {
+        "name": "t",
+        "model": "mobilenetv2_100.ra_in1k",
+        "path": "t",
+        "sha256": "ab",
+        "preprocessing": Preprocessing(size=SIZE),
+        "columns": (0, 1, 2),
+    }
+    return TeacherPlan(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def plan_with(*teachers: TeacherPlan, kind: DistillKind = "hard", **changes: object) -> Plan:
+    distill = DistillPlan(
+        kind=kind, token=True, alpha=0.5, tau=3.0, reduction="batchmean", teachers=teachers or (teacher_plan(),)
+    )
+    return replace(tiny_plan(), preprocessing=Preprocessing(size=SIZE), distill=distill, **changes)  # type: ignore[arg-type]
+
+
+def images(count: int = 4, size: int = SIZE) -> Tensor:
+    raw = torch.randint(
+        0, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
+    return normalise(raw, Preprocessing(size=size))
+
+
+def test_the_teacher_says_what_its_net_says_in_evaluation_mode() -> None:
+    teacher = net()
+    live = LiveTeacher([Teacher(teacher.train(), teacher_plan())], plan_with(), "soft")
+    said = live.log_probabilities(images())
+    wanted = F.log_softmax(logit_mean(teacher.eval()(images())), 1)
+    torch.testing.assert_close(said, wanted, rtol=1e-4, atol=1e-5)
+    assert not teacher.training and not any(item.requires_grad for item in teacher.parameters())
+
+
+def test_columns_put_the_teachers_classes_in_the_students_order() -> None:
+    teacher = net()
+    plain, turned = (
+        LiveTeacher([Teacher(teacher, teacher_plan(columns=columns))], plan_with(), "soft").log_probabilities(
+            images()
+        )
+        for columns in ((0, 1, 2), (2, 0, 1))
+    )
+    torch.testing.assert_close(turned, plain[:, [2, 0, 1]])
+
+
+def test_several_teachers_are_the_mean_of_their_probabilities() -> None:
+    first, second = net(), build("mobilenetv2_100", num_classes=3, image_size=SIZE, seed=9)
+    one, other, both = (
+        LiveTeacher([Teacher(each, teacher_plan()) for each in group], plan_with(), "soft").log_probabilities(
+            images()
+        )
+        for group in ([first], [second], [first, second])
+    )
+    torch.testing.assert_close(both.exp(), (one.exp() + other.exp()) / 2)
+
+
+def test_renormalising_is_normalising_the_bytes_again() -> None:
+    raw = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    old, new = Preprocessing(size=8), Preprocessing(size=8, mean=(0.5,) * 3, std=(0.5, 0.4, 0.3))
+    torch.testing.assert_close(
+        renormalise(normalise(raw, old), old, new), normalise(raw, new), rtol=1e-5, atol=1e-5
+    )
+    same = normalise(raw, old)
+    assert renormalise(same, old, old) is same
+
+
+def test_the_teacher_sees_its_own_size_or_the_same_share_of_it() -> None:
+    free, fixed = net(), build("mixer_s16_224", num_classes=3)
+    own = Preprocessing(size=256)
+    assert [size_for(size, 224, free, own) for size in (224, 160, 32)] == [256, 192, 32]
+    assert [size_for(size, 224, fixed, Preprocessing(size=224)) for size in (224, 160)] == [224, 224]
+    seen: list[tuple[int, ...]] = []
+    free.register_forward_pre_hook(lambda module, inputs: seen.append(tuple(inputs[0].shape)))
+    live = LiveTeacher([Teacher(free, teacher_plan(preprocessing=Preprocessing(size=64)))], plan_with(), "hard")
+    live.log_probabilities(images())
+    assert seen == [(4, 3, 64, 64)]
+
+
+class Counting:
+    """A teacher that says the class of a view by its key, and counts how often it is asked."""
+
+    def __init__(self, kind: DistillKind) -> None:
+        self.kind, self.asked = kind, 0
+
+    def __call__(self, batch) -> Tensor:  # type: ignore[no-untyped-def]
+        self.asked += len(batch)
+        classes = torch.tensor([key % 3 for key in batch.keys])
+        if self.kind == "hard":
+            return classes
+        draw = torch.Generator().manual_seed(batch.keys[0] % 2**31)
+        return F.log_softmax(torch.randn(len(batch), 3, generator=draw), 1)
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+@pytest.mark.parametrize("micro", [8, 2])
+def test_a_warm_cache_says_the_same_bits_and_asks_nobody(tmp_path: Path, kind: DistillKind, micro: int) -> None:
+    plan = plan_with(kind=kind)
+    header = header_of(plan, "photos", kept=3 if kind == "soft" else 0)
+    stream = KeyedStream(plan)
+    live, silent = Counting(kind), Counting(kind)
+    said = []
+    for voice in (live, silent):
+        cached = CachedTeacher(TeacherCache(tmp_path / "cache", header), voice, 3, lambda step: step)
+        said.append([cached(part) for step in range(9) for part in stream.batch(step).split(micro)])
+        cached.close()
+    assert (live.asked, silent.asked, cached.read) == (72, 0, 72)
+    assert all(torch.equal(one, other) for one, other in zip(*said, strict=True))
+    direct = Counting(kind)
+    fresh = [direct(part) for step in range(9) for part in stream.batch(step).split(micro)]
+    assert all(torch.equal(one, other) for one, other in zip(said[0], fresh, strict=True))
+    assert TeacherCache(tmp_path / "cache", header).known_steps(12).tolist() == [True] * 9 + [False] * 3
+
+
+def test_what_is_left_over_is_shared_by_the_classes_not_kept(tmp_path: Path) -> None:
+    plan = plan_with(kind="soft")
+    voice = Counting("soft")
+    cached = CachedTeacher(
+        TeacherCache(tmp_path / "cache", header_of(plan, "photos", kept=1)), voice, 3, lambda step: step
+    )
+    batch = KeyedStream(plan).batch(0)
+    said, true = cached(batch), Counting("soft")(batch)
+    torch.testing.assert_close(said.exp().sum(1), torch.ones(8))
+    top = true.argmax(1)
+    torch.testing.assert_close(said.gather(1, top[:, None]), true.gather(1, top[:, None]))
+    rest = said.exp().masked_fill(F.one_hot(top, 3).bool(), 0)
+    torch.testing.assert_close(rest.max(1).values * 2, rest.sum(1))
+
+
+def test_writers_of_one_chunk_do_not_undo_each_other(tmp_path: Path) -> None:
+    plan = plan_with()
+    header = header_of(plan, "photos")
+    batch = KeyedStream(plan).batch(3)
+    parts = list(batch.split(4))
+    for number, part in enumerate(parts):
+        opened = TeacherCache(tmp_path / "cache", header, part=number)
+        CachedTeacher(opened, Counting("hard"), 3, lambda step: step)(part)
+        opened.flush()
+    silent = Counting("hard")
+    joined = CachedTeacher(TeacherCache(tmp_path / "cache", header), silent, 3, lambda step: step)(batch)
+    assert silent.asked == 0
+    assert torch.equal(joined, Counting("hard")(batch))
+
+
+def test_a_cache_of_other_views_is_refused_field_by_field(tmp_path: Path) -> None:
+    plan = plan_with()
+    TeacherCache(tmp_path / "cache", header_of(plan, "photos"))
+    other = replace(plan, seed=1, mixing=replace(plan.mixing, mixup=0.3))
+    with pytest.raises(RecipeError) as caught:
+        TeacherCache(tmp_path / "cache", header_of(other, "photos of today"))
+    assert [text.partition(":")[0] for text in caught.value.details["differences"]] == [
+        "mixing.mixup",
+        "photos",
+        "seed",
+    ]
+    threads = TeacherCache(tmp_path / "cache", header_of(replace(plan, threads=7), "photos"))
+    assert threads.inexact.startswith("threads: ")
+    longer = replace(plan, total_steps=999, micro_batch=plan.micro_batch)
+    assert TeacherCache(tmp_path / "cache", header_of(longer, "photos")).inexact == ""
+
+
+@given(place=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_a_damaged_chunk_is_noticed(tmp_path_factory: pytest.TempPathFactory, place: int, bit: int) -> None:
+    folder = tmp_path_factory.mktemp("damaged") / "cache"
+    plan = plan_with()
+    header = header_of(plan, "photos")
+    opened = TeacherCache(folder, header)
+    CachedTeacher(opened, Counting("hard"), 3, lambda step: step)(KeyedStream(plan).batch(0))
+    opened.flush()
+    (path,) = folder.glob("*.chunk")
+    data = bytearray(path.read_bytes())
+    data[place % len(data)] ^= 1 << bit
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="is damaged"):
+        TeacherCache(folder, header).read(0)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds something else"):
+        TeacherCache(tmp_path, header_of(plan_with(), "photos"))
+    (tmp_path / "header.json").write_text(json.dumps({"version": 99}))
+    with pytest.raises(DataError, match="not the header"):
+        TeacherCache(tmp_path, header_of(plan_with(), "photos"))
+
+
+def test_imagenets_size_on_disk() -> None:
+    plan = replace(plan_with(), batch=1024)
+    steps = 300 * (1_281_167 // 1024 + 1)
+    assert header_of(plan, "photos").bytes_for(steps) == pytest.approx(0.77e9, rel=0.01)
