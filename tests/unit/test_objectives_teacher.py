@@ -62,7 +62,8 @@ def test_the_teacher_says_what_its_net_says_in_evaluation_mode() -> None:
     said = live.log_probabilities(images())
     wanted = F.log_softmax(logit_mean(teacher.eval()(images())), 1)
     torch.testing.assert_close(said, wanted, rtol=1e-4, atol=1e-5)
-    assert not teacher.training and not any(item.requires_grad for item in teacher.parameters())
+    assert not teacher.training
+    assert not any(item.requires_grad for item in teacher.parameters())
 
 
 def test_columns_put_the_teachers_classes_in_the_students_order() -> None:
