@@ -19,7 +19,7 @@ from deitft.data.stream import EvalStream
 from deitft.data.units import units_of
 from deitft.evaluation.baselines import frozen_features
 from deitft.evaluation.out_of_fold import out_of_fold
-from deitft.evaluation.predictions import Ints, Logits
+from deitft.evaluation.predictions import Floats, Ints, Logits
 from deitft.models.build import Classifier, build
 from deitft.models.sources import find
 from deitft.models.weights import load, preprocessing_of
@@ -96,11 +96,18 @@ def look_at_labels(
 
 def findings_of(catalog: Catalog, rows: Ints, features: Logits, *, seed: int, model: str) -> list[Finding]:
     """The same of features [n, D] that are there already, of these ``rows`` of the catalog."""
-    labels = catalog.labels[rows].astype(np.int64)
-    # photos of one content, or of one article, would give each other's label away
-    units, _, _ = units_of(catalog, seed, None if catalog.groups is None else catalog.groups.tolist())
-    probabilities = out_of_fold(features, labels, num_classes=len(catalog.classes), groups=units[rows], seed=seed)
+    probabilities = by_others(catalog, rows, features, seed=seed)
     return label_findings(catalog, LabelLook(rows=rows, probabilities=probabilities, model=model))
+
+
+def by_others(catalog: Catalog, rows: Ints, features: Logits, *, seed: int) -> Floats:
+    """Probabilities [n, C] of these rows by features [n, D], each by a probe that has not seen it, nor its like.
+
+    The same pixels, near-duplicates and views of one article would give each other's label away.
+    """
+    units, _, _ = units_of(catalog, seed, None if catalog.groups is None else catalog.groups.tolist())
+    labels = catalog.labels[rows].astype(np.int64)
+    return out_of_fold(features, labels, num_classes=len(catalog.classes), groups=units[rows], seed=seed)
 
 
 def add_to_run(session: Session, looked_at: Mapping[str, PhotoSet], features: Logits) -> None:
@@ -109,8 +116,7 @@ def add_to_run(session: Session, looked_at: Mapping[str, PhotoSet], features: Lo
     ``features`` [n, D] are what its frozen probe has seen of these photos, one set after the other.
     """
     catalog, plan, record = session.prepared.catalog, session.plan, session.record
-    row_of = {path: row for row, path in enumerate(catalog.paths)}
-    rows = np.array([row_of[path] for photos in looked_at.values() for path in photos.paths], np.int64)
+    rows = catalog.rows_of(path for photos in looked_at.values() for path in photos.paths)
     drawn = np.sort(permutation(len(rows), "suspects", plan.seed)[:MOST_LOOKED_AT])
     model = plan.short_name or plan.model
     found = findings_of(catalog, rows[drawn], features[drawn], seed=plan.seed, model=model)
