@@ -181,6 +181,7 @@ def judge(session: Session) -> Judged:
             temperature=fitted.temperature,
             split=name,
             majority_class=majority,
+            contents=_contents(session, found[name]),
             seed=plan.seed,
         )
         for name in {"val", claim}
@@ -195,6 +196,12 @@ def judge(session: Session) -> Judged:
         val_predictions=found["val"],
         claim_split=claim,
     )
+
+
+def _contents(session: Session, predictions: Predictions) -> list[bytes]:
+    """SHA-256 of each photo: ``evaluate`` on the same photos under other names comes to the same intervals."""
+    catalog = session.prepared.catalog
+    return catalog.digests[catalog.rows_of(predictions.paths)].tolist()
 
 
 def probe_record(session: Session) -> dict[str, Any] | None:
