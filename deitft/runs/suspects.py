@@ -14,6 +14,7 @@ from deitft.core.progress import Progress, StopFlag
 from deitft.data.audit_labels import LabelLook, label_findings
 from deitft.data.catalog import Catalog
 from deitft.data.findings import Finding
+from deitft.data.photo_cache import default_cache_dir
 from deitft.data.photos import PhotoSet, photo_set
 from deitft.data.stream import EvalStream
 from deitft.data.units import units_of
@@ -25,6 +26,7 @@ from deitft.models.sources import find
 from deitft.models.weights import load, preprocessing_of
 from deitft.models.zoo import resolve
 from deitft.recipe.preprocessing import Preprocessing
+from deitft.runs.feature_cache import features_file, remembered
 from deitft.runs.prepare import write_preparation
 from deitft.runs.session import Session
 
@@ -40,6 +42,7 @@ class Frozen:
     name: str
     classifier: Classifier
     pre: Preprocessing
+    sha256: str = ""  # of its weights
 
 
 def frozen_model(
@@ -58,7 +61,12 @@ def frozen_model(
     load(classifier, source)
     classifier.set_fused_attention(not machine.device.startswith("cpu"))
     progress.say(f"features of {choice.short_name or choice.timm_name}")
-    return Frozen(name=choice.short_name or choice.timm_name, classifier=classifier.to(machine.device), pre=pre)
+    return Frozen(
+        name=choice.short_name or choice.timm_name,
+        classifier=classifier.to(machine.device),
+        pre=pre,
+        sha256=str(source.record()["sha256"]),
+    )
 
 
 def features_of(
@@ -90,7 +98,15 @@ def look_at_labels(
     rows = np.flatnonzero(catalog.labels >= 0).astype(np.int64)
     if len(np.unique(catalog.labels[rows])) < 2:
         return []
-    features = features_of(frozen, photo_set(catalog, rows), machine=machine, progress=progress, stop=stop)
+
+    def compute(some: Ints) -> Logits:
+        return features_of(
+            frozen, photo_set(catalog, rows[some]), machine=machine, progress=progress, stop=stop
+        )
+
+    asked = [frozen.classifier.architecture, frozen.pre.record(), machine.device, machine.precision]
+    file = features_file(default_cache_dir(), frozen.sha256, asked)
+    features = remembered(file, catalog.digests[rows], compute)
     return findings_of(catalog, rows, features, seed=seed, model=frozen.name)
 
 
