@@ -32,9 +32,6 @@ LUMA, COLOUR = 10, 4
 RANGE = 140.0
 """The largest value that a frequency of 8-bit pixels takes, in grey levels (root mean square); larger is cut."""
 
-_SIDE = 32
-_YCC = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]], np.float32)
-
 
 def triangle(highest: int) -> npt.NDArray[np.int64]:
     """[n, 2] the (v, u) of a triangle of frequencies, in their order."""
@@ -44,6 +41,11 @@ def triangle(highest: int) -> npt.NDArray[np.int64]:
 FREQUENCIES = np.concatenate([triangle(LUMA), triangle(COLOUR), triangle(COLOUR)])  # [K, 2] (v, u)
 CHANNELS = np.repeat([0, 1, 2], [len(triangle(LUMA)), len(triangle(COLOUR)), len(triangle(COLOUR))])  # [K]
 LOOK_BYTES = len(FREQUENCIES)
+
+_SIDE = 32
+_PLACES = [FREQUENCIES[channel == CHANNELS] @ (_SIDE, 1) for channel in range(3)]
+"""Where the frequencies of each channel, which stand one after the other, are in its 32 x 32 waves."""
+_YCC = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,9 @@ def _tiny(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _look(tiny: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     import cv2
 
-    planes = cv2.transform(tiny.astype(np.float32), _YCC)
-    waves = np.stack([cv2.dct(np.ascontiguousarray(planes[..., channel])) for channel in range(3)]) / _SIDE
-    values = waves[CHANNELS, FREQUENCIES[:, 0], FREQUENCIES[:, 1]]
+    planes = cv2.split(cv2.transform(tiny.astype(np.float32), _YCC))
+    waves = [cv2.dct(plane).ravel().take(places) for plane, places in zip(planes, _PLACES, strict=True)]
+    values = np.concatenate(waves) / _SIDE
     # Most frequencies are faint: steps grow with the square.
     steps = np.sqrt(np.minimum(np.abs(values) / RANGE, 1)) * 127
     look: npt.NDArray[np.uint8] = (128 + np.rint(np.copysign(steps, values))).astype(np.uint8)
