@@ -4,7 +4,7 @@
 the same picture under other EXIF, PNG compression or chunk order. A large JPEG is decoded at reduced scale here,
 so it does not equal its own copy as a PNG: that one is found as a near-duplicate. ``look`` is a tiny picture,
 kept as the lowest frequencies of luma and colour: it can be cropped, mirrored and compared without the photo.
-``contrast`` and ``sharpness`` are of the grey photo at 256 pixels on the longer side.
+``contrast`` and ``sharpness`` are of the grey photo at 256 pixels on the longer side, or up to an eighth more.
 
 Legend: N photos, K bytes of a look, u and v frequencies (half waves a side).
 """
@@ -20,10 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-LOOKS_VERSION = 2
+LOOKS_VERSION = 3
 """Raise it whenever ``look_at`` gives other values."""
 LONGER_SIDE = 256
 """Pixels on the longer side of the grey photo that contrast and sharpness are measured on."""
+AS_IT_IS = LONGER_SIDE * 9 // 8
+"""So many pixels are not reduced to that: a small reduction blurs, and takes longer than the rest of measuring."""
 PIXEL_BYTES = 16
 COPIED_PIXELS = 4_000_000
 """Pixels of an image that are copied out at once."""
@@ -103,7 +105,7 @@ def _described(
         state.update(piece.data)
     state.update(tiny.data)
     height, width = grey.shape
-    if max(height, width) > LONGER_SIDE:
+    if max(height, width) > AS_IT_IS:
         scale = LONGER_SIDE / max(height, width)
         target = (max(1, round(width * scale)), max(1, round(height * scale)))
         # Below a half, a mean of two pixels is as good as one of areas, and four times as fast.
