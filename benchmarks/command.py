@@ -18,6 +18,8 @@ from typing import Any
 import psutil
 from ledger import RECORDS, Ledger
 
+from deitft.compute.limits import high_water
+
 SAMPLE_SECONDS = 1.0
 """Between two looks at the memory of a command and its children."""
 
@@ -150,7 +152,7 @@ def _watched(pid: int) -> Iterator[dict[str, int]]:
                     with contextlib.suppress(psutil.Error):
                         infos.append(one.memory_full_info())
                 if infos:
-                    now = (_high_water(pid), sum(one.rss for one in infos), sum(one.pss for one in infos))
+                    now = (high_water(pid) or 0, sum(one.rss for one in infos), sum(one.pss for one in infos))
                     peak.update({name: max(peak[name], value) for name, value in zip(peak, now, strict=True)})
 
     watcher = threading.Thread(target=look, daemon=True)
@@ -160,15 +162,6 @@ def _watched(pid: int) -> Iterator[dict[str, int]]:
     finally:
         ended.set()
         watcher.join()
-
-
-def _high_water(pid: int) -> int:
-    """The largest resident set of a process so far, as the kernel keeps it."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024 * int(line.split()[1])
-    return 0
 
 
 def until(

@@ -15,7 +15,6 @@ import csv
 import io
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from deitft.compute.limits import resident_peak
 
 CLASSES, BASES = 100, 50
 STEPS = {
@@ -117,7 +118,7 @@ def step(kind: str, name: str, data: str, cache: str) -> dict[str, object]:
 
 def peak() -> float:
     """Megabytes of this process at most so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return resident_peak() / 1e6
 
 
 def made_up(catalog: object) -> object:

@@ -202,6 +202,107 @@ def _levels(view: Row) -> str:
     return f"{apart['max']:.0f} (mean {apart['mean']:.2g})"
 
 
+def decodes(rows: Sequence[Row]) -> str:
+    """Photos a second of one core, of each way and set of photos; and how far its views are from Pillow's."""
+    lines = []
+    for row in rows:
+        rates, apart = row["photos_a_processor_second"], row["from_pillow"]
+        ways = sorted({way.partition(", ")[2] for way in rates}, key=lambda way: (way not in apart, way))
+        for way in ways:
+            far = apart.get(way)
+            same = (
+                "the same pixels"
+                if far and far["same_pixels"]
+                else f"{far['max']:.0f} ({far['mean']:.2g})"
+                if far
+                else "–"
+            )
+            cells = [_rate(rates.get(f"{kind}, {way}")) for kind in ("decode", "view")]
+            lines.append([row["subject"]["photos"], way, *cells, same])
+    head = (
+        "photos",
+        "way",
+        "decode: median (range)",
+        "view of 224 px: median (range)",
+        "levels from Pillow: most (mean)",
+    )
+    return markdown(head, lines)
+
+
+def _rate(rate: Mapping[str, float] | None) -> str:
+    return "–" if rate is None else f"{rate['median']:.1f} ({rate['min']:.1f} to {rate['max']:.1f})"
+
+
+NEAR_BEST = 0.5
+"""Points on val that ``auto`` may be below the best of crop, pad and squash."""
+
+
+def aspects(rows: Sequence[Row]) -> str:
+    """Val of crop, pad and squash, means over seeds, and whether what ``auto`` takes is near the best of them."""
+    kinds: dict[tuple[str, str, str], dict[str, list[Row]]] = {}
+    taken: dict[tuple[str, str, str], str] = {}
+    for row in rows:
+        subject = row["subject"]
+        kind = (subject["data"], subject["recipe"], subject["model"])
+        kinds.setdefault(kind, {}).setdefault(row["aspect"], []).append(row)
+        if subject["aspect"] == "auto":
+            taken[kind] = row["aspect"]
+    lines, three = [], ("crop", "pad", "squash")
+    for kind, by_aspect in kinds.items():
+        if kind not in taken:
+            continue
+        mean = {name: statistics.mean(row["val"]["top1"] for row in of) for name, of in by_aspect.items()}
+        below = 100 * (max(mean.values()) - mean[taken[kind]])
+        cells = [_on_val(by_aspect.get(name, [])) for name in three]
+        near = "not all run" if len(mean) < len(three) else "yes" if below <= NEAR_BEST else "no"
+        lines.append([*kind, len(by_aspect[taken[kind]]), *cells, taken[kind], f"{below:.2f}: {near}"])
+    head = ("data", "recipe", "model", "seeds", *(f"{name}: val top-1 %; loss" for name in three), "auto is")
+    return markdown((*head, f"points below the best: within {NEAR_BEST}?"), lines)
+
+
+def _on_val(rows: Sequence[Row]) -> str:
+    loss = _cell([row["val"]["calibrated_loss"] for row in rows], 3)
+    return f"{_cell([row['val']['top1'] for row in rows], 2, 100)}; {loss}"
+
+
+def leak_worth(rows: Sequence[Row]) -> str:
+    """Test accuracy by how a folder of articles is split, and what the split tears apart."""
+    kinds: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        subject = row["subject"]
+        kinds.setdefault((subject["data"], subject["model"], subject["split"]), []).append(row)
+    lines = []
+    for (data, model, split), of in kinds.items():
+        clean = {
+            row["subject"]["seed"]: row["result"]["top1"] for row in kinds.get((data, model, "by article"), [])
+        }
+        worth = [
+            row["result"]["top1"] - clean[row["subject"]["seed"]] for row in of if row["subject"]["seed"] in clean
+        ]
+        leaks = [row["leaks"] for row in of]
+        lines.append(
+            [
+                split,
+                model,
+                data,
+                len(of),
+                " / ".join(
+                    f"{statistics.mean(leak['photos'].get(side, 0) for leak in leaks):.0f}"
+                    for side in ("train", "val", "test")
+                ),
+                _cell([row["result"]["top1"] for row in of], 2, 100),
+                _cell(worth, 2, 100),
+                _cell([leak["torn"] for leak in leaks], 1, 100),
+                _cell([leak["test_seen_in_train"] for leak in leaks], 1, 100),
+            ]
+        )
+    head = (
+        "split", "model", "data", "seeds", "train / val / test", "test top-1 %", "above by article",
+        "articles torn %", "test photos seen in train %",
+    )  # fmt: skip
+    return markdown(head, lines)
+
+
 TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "clothing": runs,
     "small-data": runs,
@@ -210,6 +311,9 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "dry-run": forecasts,
     "kill-cost": kills,
     "parity": parities,
+    "decode-speed": decodes,
+    "aspect": aspects,
+    "leak-worth": leak_worth,
 }
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import typer
 from deitft.cli import console, endings, options, teaching
 from deitft.cli.bars import open_progress
 from deitft.core.records import version_of
+from deitft.data.source import Source
 from deitft.errors import InterruptError, UsageError
 
 
@@ -164,7 +165,16 @@ def check(
     debug: options.Debug = False,
 ) -> None:
     """Say what is wrong with photos and labels, and whether they can be trained on."""
-    _work("check", dict(locals())).raise_errors()
+    given = dict(locals())
+    try:
+        result = _work("check", given)
+    except Exception as error:
+        if json and (known := endings.as_known(error)) is not None:
+            from deitft.runs.check_files import failure_record
+
+            console.show_json(failure_record(Source.of(data), known))
+        raise
+    result.raise_errors()
 
 
 @app.command(rich_help_panel="Train and use")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import torch
 
-from deitft.compute.limits import available_cores, cpu_flags, memory_limit
+from deitft.compute.limits import available_cores, cpu_flags, memory_limit, resident_peak
 from deitft.core.records import environment
 from deitft.errors import UnavailableError, UsageError
 from deitft.recipe.plan_types import Precision
@@ -164,26 +162,12 @@ def peak_memory(device: str, *, children: bool = False) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     if device == "mps":
         return int(torch.mps.driver_allocated_memory())
-    peak = _resident_peak()
+    peak = resident_peak()
     if children:
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 peak += child.memory_info().rss
     return peak
-
-
-def _resident_peak() -> int:
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, StopIteration):
-            # getrusage would tell of whoever started this process, too: its peak outlives fork and exec
-            lines = Path("/proc/self/status").read_text().splitlines()
-            return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return int(getattr(psutil.Process().memory_info(), "peak_wset", 0))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def reset_peak_memory(device: str) -> None:

@@ -1,4 +1,4 @@
-"""How much of this machine the process may use: cores, memory, and what the processor can do. No torch."""
+"""What this machine lets the process use, and what it has used: cores, memory, processor features. No torch."""
 
 from __future__ import annotations
 
@@ -90,3 +90,26 @@ def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
             if line.startswith("flags"):
                 return frozenset(line.partition(":")[2].split())
     return frozenset()
+
+
+def resident_peak() -> int:
+    """The most bytes of memory that this process has had so far; 0 where the system does not say."""
+    # getrusage would tell of whoever started this process, too: its peak outlives fork and exec
+    peak = high_water() if sys.platform == "linux" else None
+    if peak is not None:
+        return peak
+    try:
+        import resource
+    except ImportError:  # Windows
+        return int(getattr(psutil.Process().memory_info(), "peak_wset", 0))
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
+
+
+def high_water(pid: int | None = None) -> int | None:
+    """The largest resident set of a process (left out: this one) in bytes as Linux keeps it; None elsewhere."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid or 'self'}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return None

@@ -3,6 +3,8 @@ nothing sharp on them."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +23,8 @@ share of grey's own variance: a plain product on a plain ground has few edges, b
 LONG = 4
 """Longer photos (sides) lose most of themselves in a square crop."""
 SMALL_SIDE = 64
+NEARLY_ALL = 0.9
+"""From this share of small photos on they are what the folder is made of: said so, none of them singled out."""
 ODD_AREA = 25
 """A photo with this many times the pixels of the median photo, or as many times fewer, is of an odd size."""
 
@@ -90,7 +94,11 @@ def _shapes(catalog: Catalog, good: npt.NDArray[np.bool_]) -> list[Finding]:
         text = f"{{photo}} {{are}} longer than {LONG} : 1, first: {{first}}"
         found.append(about(catalog, rows, "ASPECT", "info", text, "image.aspect=pad keeps all of them"))
     rows = np.flatnonzero(known & (short < SMALL_SIDE)).tolist()
-    if rows:
+    share = len(rows) / int(known.sum())
+    if share >= NEARLY_ALL:
+        text = f"{_per_cent(share)} of the photos have a side of less than {SMALL_SIDE} pixels and are enlarged"
+        found.append(about(catalog, rows, "SIZE", "info", text, details={"share": share}))
+    elif rows:
         text = f"{{photo}} {{have}} a side of less than {SMALL_SIDE} pixels and {{are}} enlarged, first: {{first}}"
         found.append(about(catalog, rows, "SIZE", "info", text))
     middle = float(np.median((wide * high)[known]))
@@ -100,3 +108,7 @@ def _shapes(catalog: Catalog, good: npt.NDArray[np.bool_]) -> list[Finding]:
         text = "{photo} {are} far larger or smaller than the others, first: {first}"
         found.append(about(catalog, rows, "SIZE", "info", text))
     return found
+
+
+def _per_cent(share: float) -> str:
+    return "all" if share == 1 else f"{math.floor(100 * share)} %"

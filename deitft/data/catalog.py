@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,6 +151,11 @@ class Catalog:
         if self.contrast is not None:
             seen &= self.contrast > 0
         return np.where(seen, numbers.astype(np.int64) + contents.max() + 1, contents)
+
+    def rows_of(self, paths: Iterable[str]) -> npt.NDArray[np.int64]:
+        """The rows of photos that are in this catalog, by their paths."""
+        row_of = {path: row for row, path in enumerate(self.paths)}
+        return np.array([row_of[path] for path in paths], np.int64)
 
     def without(self, rows: npt.NDArray[np.int64] | Sequence[int]) -> Catalog:
         """All rows but these."""

@@ -25,6 +25,37 @@ def read_csv_rows(path: Path, *, id: str = "D19") -> Iterator[tuple[int, list[st
         MissingInputError: no such file.
         DataError: not UTF-8, a NUL byte, a quote that is not closed, a row of another length, a column twice.
     """
+    name, width = shown(path.name), 0
+    wrong: list[tuple[int, int]] = []
+    for row, cells in any_csv_rows(path, id=id):
+        if any("\0" in cell for cell in cells):
+            raise _refused(path, f"{name} row {row}: holds a NUL byte", "save it as UTF-8 text", id)
+        if not width:
+            width = len(cells)
+            twice = next((cell for cell in cells if cells.count(cell) > 1), None)
+            if twice is not None:
+                raise _refused(path, f'{name} has the column "{shown(twice)}" twice', "remove one", id)
+        elif len(cells) != width:
+            wrong.append((row, len(cells)))
+            continue
+        if not wrong:
+            yield row, cells
+    if wrong:
+        row, count = wrong[0]
+        more = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
+        what = f"{name} row {row}: {count} cells, the first row has {width}{more}"
+        raise _refused(path, what, "fix the rows or remove them; a cell with a comma needs quotes", id)
+    if not width:
+        raise _refused(path, f"{name} is empty", "its first row names the columns", id)
+
+
+def any_csv_rows(path: Path, *, id: str = "D19") -> Iterator[tuple[int, list[str]]]:
+    """The same of any length, with nothing asked of the cells; nothing of an empty file.
+
+    Raises:
+        MissingInputError: no such file.
+        DataError: not UTF-8, or a quote that is not closed.
+    """
     name = shown(path.name)
     try:
         if path.exists() and not path.is_file():  # a device may never end, a pipe never begin
@@ -44,46 +75,16 @@ def read_csv_rows(path: Path, *, id: str = "D19") -> Iterator[tuple[int, list[st
 
 
 def _rows(text: io.TextIOWrapper, path: Path, id: str) -> Iterator[tuple[int, list[str]]]:
-    name = shown(path.name)
-    reader = csv.reader(_lines(text, path, id), strict=True)
-    width, start = 0, 1
-    wrong: list[tuple[int, int]] = []
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise _refused(path, f"{name} row {start}: {error}", "fix the row or remove it", id) from error
-        if cells is None:
-            break
-        line, start = start, reader.line_num + 1
-        if not cells:
-            continue
-        cells = [unguard_cell(cell) for cell in cells]
-        if not width:
-            width = len(cells)
-            twice = next((cell for cell in cells if cells.count(cell) > 1), None)
-            if twice is not None:
-                raise _refused(path, f'{name} has the column "{shown(twice)}" twice', "remove one", id)
-        elif len(cells) != width:
-            wrong.append((line, len(cells)))
-            continue
-        if not wrong:
-            yield line, cells
-    if wrong:
-        line, count = wrong[0]
-        more = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
-        what = f"{name} row {line}: {count} cells, the first row has {width}{more}"
-        raise _refused(path, what, "fix the rows or remove them; a cell with a comma needs quotes", id)
-    if not width:
-        raise _refused(path, f"{name} is empty", "its first row names the columns", id)
-
-
-def _lines(text: io.TextIOWrapper, path: Path, id: str) -> Iterator[str]:
-    for number, line in enumerate(text, start=1):
-        if "\0" in line:
-            what = f"{shown(path.name)} row {number}: holds a NUL byte"
-            raise _refused(path, what, "save it as UTF-8 text", id)
-        yield line
+    reader = csv.reader(text, strict=True)
+    start = 1
+    try:
+        for cells in reader:
+            row, start = start, reader.line_num + 1
+            if cells:
+                yield row, [unguard_cell(cell) for cell in cells]
+    except csv.Error as error:
+        what = f"{shown(path.name)} row {start}: {error}"
+        raise _refused(path, what, "fix the row or remove it", id) from error
 
 
 def _wrong_byte(path: Path) -> str:

@@ -157,8 +157,10 @@ def examine(
             moving = _has_more_frames(photo.image)
     if orientation >= 5:
         width, height = height, width
-    notes |= PhotoNote.ANIMATED if moving else PhotoNote(0)
-    notes |= PhotoNote(0) if readable else PhotoNote.BAD_EXIF
+    if moving:
+        notes |= PhotoNote.ANIMATED
+    if not readable:
+        notes |= PhotoNote.BAD_EXIF
     return Examined(photo.format, width, height, notes, looks)
 
 

@@ -31,6 +31,9 @@ from deitft.errors import Notice, OutputError, StorageError
 CHUNK = 32
 """Photos a worker reads before it reports: a stop is noticed within one chunk."""
 
+PAIRS_CHUNK = 8
+"""Pairs a worker compares before it reports: few, so that no worker waits for the last of another's."""
+
 default_cache_dir = photo_cache.default_cache_dir
 
 
@@ -85,11 +88,11 @@ def _near(
     if not jobs:
         return search.done([])
     watch = Watch(_context(), workers)
-    pool = _pool(min(workers, -(-len(jobs) // CHUNK)), catalog.places, watch)
+    pool = _pool(min(workers, -(-len(jobs) // PAIRS_CHUNK)), catalog.places, watch)
     found: list[float] = []
     try:
         with progress.task("Comparing photos that look alike", len(jobs), unit="pairs") as task:
-            chunks = [jobs[at : at + CHUNK] for at in range(0, len(jobs), CHUNK)]
+            chunks = [jobs[at : at + PAIRS_CHUNK] for at in range(0, len(jobs), PAIRS_CHUNK)]
             for answer in pool.map(photo_reader.compare_photos, chunks):
                 found += answer
                 task.advance(len(answer))

@@ -4,7 +4,7 @@
 the same picture under other EXIF, PNG compression or chunk order. A large JPEG is decoded at reduced scale here,
 so it does not equal its own copy as a PNG: that one is found as a near-duplicate. ``look`` is a tiny picture,
 kept as the lowest frequencies of luma and colour: it can be cropped, mirrored and compared without the photo.
-``contrast`` and ``sharpness`` are of the grey photo at 256 pixels on the longer side.
+``contrast`` and ``sharpness`` are of the grey photo at 256 pixels on the longer side, or up to an eighth more.
 
 Legend: N photos, K bytes of a look, u and v frequencies (half waves a side).
 """
@@ -20,10 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-LOOKS_VERSION = 2
+LOOKS_VERSION = 3
 """Raise it whenever ``look_at`` gives other values."""
 LONGER_SIDE = 256
 """Pixels on the longer side of the grey photo that contrast and sharpness are measured on."""
+AS_IT_IS = LONGER_SIDE * 9 // 8
+"""So many pixels are not reduced to that: a small reduction blurs, and takes longer than the rest of measuring."""
 PIXEL_BYTES = 16
 COPIED_PIXELS = 4_000_000
 """Pixels of an image that are copied out at once."""
@@ -31,9 +33,6 @@ LUMA, COLOUR = 10, 4
 """Highest u + v that is kept of luma and of each of the two colours."""
 RANGE = 140.0
 """The largest value that a frequency of 8-bit pixels takes, in grey levels (root mean square); larger is cut."""
-
-_SIDE = 32
-_YCC = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]], np.float32)
 
 
 def triangle(highest: int) -> npt.NDArray[np.int64]:
@@ -44,6 +43,11 @@ def triangle(highest: int) -> npt.NDArray[np.int64]:
 FREQUENCIES = np.concatenate([triangle(LUMA), triangle(COLOUR), triangle(COLOUR)])  # [K, 2] (v, u)
 CHANNELS = np.repeat([0, 1, 2], [len(triangle(LUMA)), len(triangle(COLOUR)), len(triangle(COLOUR))])  # [K]
 LOOK_BYTES = len(FREQUENCIES)
+
+_SIDE = 32
+_PLACES = [FREQUENCIES[channel == CHANNELS] @ (_SIDE, 1) for channel in range(3)]
+"""Where the frequencies of each channel, which stand one after the other, are in its 32 x 32 waves."""
+_YCC = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ def _described(
         state.update(piece.data)
     state.update(tiny.data)
     height, width = grey.shape
-    if max(height, width) > LONGER_SIDE:
+    if max(height, width) > AS_IT_IS:
         scale = LONGER_SIDE / max(height, width)
         target = (max(1, round(width * scale)), max(1, round(height * scale)))
         # Below a half, a mean of two pixels is as good as one of areas, and four times as fast.
@@ -135,9 +139,9 @@ def _tiny(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _look(tiny: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     import cv2
 
-    planes = cv2.transform(tiny.astype(np.float32), _YCC)
-    waves = np.stack([cv2.dct(np.ascontiguousarray(planes[..., channel])) for channel in range(3)]) / _SIDE
-    values = waves[CHANNELS, FREQUENCIES[:, 0], FREQUENCIES[:, 1]]
+    planes = cv2.split(cv2.transform(tiny.astype(np.float32), _YCC))
+    waves = [cv2.dct(plane).ravel().take(places) for plane, places in zip(planes, _PLACES, strict=True)]
+    values = np.concatenate(waves) / _SIDE
     # Most frequencies are faint: steps grow with the square.
     steps = np.sqrt(np.minimum(np.abs(values) / RANGE, 1)) * 127
     look: npt.NDArray[np.uint8] = (128 + np.rint(np.copysign(steps, values))).astype(np.uint8)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from deitft.core.keys import generator, key
 from deitft.data.looks import CHANNELS, FREQUENCIES, LOOK_BYTES, crop_matrix, frequencies_of, mirror_signs
 
-NEAR_VERSION = 3
+NEAR_VERSION = 4
 """Raise it whenever other pairs may come out."""
 TABLES, KEY_BITS = 8, 32
 ALIKE = {1.0: 0.975, 0.95: 0.975, 0.9: 0.968}
@@ -117,11 +117,13 @@ def candidates(
     places = np.stack([np.argsort(own[:, table], kind="stable").astype(np.int32) for table in range(TABLES)])
     ordered = np.stack([own[place, table] for table, place in enumerate(places)])  # [T, N] like ``places``
 
+    first_block = frequencies_of(looks[rows[:_BLOCK]])  # of most folders that is all
+
     def alike_in(view: int) -> npt.NDArray[np.float64]:
         found = []
         for at in range(0, count, _BLOCK):
             block = np.arange(at, min(at + _BLOCK, count))
-            seen = frequencies_of(looks[rows[block]]) @ _views()[view]
+            seen = (frequencies_of(looks[rows[block]]) if at else first_block) @ _views()[view]
             pairs = _met(_keys(seen), block, own, ordered, places)
             found.append(_measured(seen, at, looks, rows, pairs, view))
         return _best(np.concatenate(found), count)
@@ -163,9 +165,10 @@ def _met(
     for table in range(TABLES):
         keys, column = asked[:, table], ordered[table]
         at = np.searchsorted(column, keys)[:, None] + steps
-        np.clip(at, 0, count - 1, out=at)
-        met = np.flatnonzero(np.bitwise_count(column[at] ^ keys[:, None]) <= MOST_KEY_BITS)
-        here, other = met // REACH, places[table][at.ravel()[met]]
+        beside = column.take(at, mode="clip")
+        beside ^= keys[:, None]
+        met = np.flatnonzero(np.bitwise_count(beside) <= MOST_KEY_BITS)
+        here, other = met // REACH, places[table].take(at.ravel()[met], mode="clip")
         far = np.zeros(len(met), np.int64)
         for two in range(TABLES // 2):
             far += np.bitwise_count(asked64[here, two] ^ own64[other, two])

@@ -24,8 +24,9 @@ SAME = 0.90
 """Least correlation of the fine structure of one picture."""
 PLAIN = 1.0
 """A photo whose fine structure has fewer grey levels (root mean square) has none to compare."""
-HOPELESS = 0.65
-"""Below this correlation at half the size no refinement helps."""
+HOPELESS = 0.80
+"""Below this correlation at half the size no refinement helps: 3,483 copies of all kinds had 0.88 at least
+(measured: benchmarks/near_duplicates.py)."""
 
 Plane = npt.NDArray[np.float32]
 
@@ -99,16 +100,20 @@ def _refined(first: Plane, second: Plane, place: npt.NDArray[np.float32], blur: 
         total = float(used.sum())
         if total < 0.3 * side * side:
             return place
-        right = cv2.Sobel(laid, cv2.CV_32F, 1, 0, ksize=3, scale=side / 8) * used
-        below = cv2.Sobel(laid, cv2.CV_32F, 0, 1, ksize=3, scale=side / 8) * used
-        one = (laid - float((laid * used).sum()) / total) * used
-        two = (second - float((second * used).sum()) / total) * used
-        gain = float(np.clip((one * two).sum() / ((one * one).sum() + 1), 0.5, 2))
-        slopes = np.stack((right * across, right * down, right, below * across, below * down, below))
-        slopes = slopes.reshape(6, -1) * gain
-        normal = slopes @ slopes.T
+        slopes = np.empty((6, side, side), np.float32)
+        for at, (x, y) in ((0, (1, 0)), (3, (0, 1))):
+            slope = np.multiply(
+                cv2.Sobel(laid, cv2.CV_32F, x, y, ksize=3, scale=side / 8), used, out=slopes[at + 2]
+            )
+            np.multiply(slope, across, out=slopes[at])
+            np.multiply(slope, down, out=slopes[at + 1])
+        one = ((laid - np.vdot(laid, used) / total) * used).ravel()
+        two = ((second - np.vdot(second, used) / total) * used).ravel()
+        gain = float(np.clip(one @ two / (one @ one + 1), 0.5, 2))
+        flat = slopes.reshape(6, -1)
+        normal = flat @ flat.T * gain**2
         normal += np.eye(6, dtype=np.float32) * (1e-3 * np.trace(normal) / 6 + 1)
-        step = np.linalg.solve(normal, slopes @ (two - gain * one).ravel())
+        step = np.linalg.solve(normal, flat @ (two - gain * one) * gain)
         place = place + np.clip(step, -0.05, 0.05).astype(np.float32)
     return place
 

@@ -103,8 +103,10 @@ def read_photos(paths: list[str], rows: list[int]) -> Answer:
             answer.digests[row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
             with _reader.reading(rows[row]):
                 found = examine(data, alone=_reader.alone, heard=_heard)
-            notes = found.notes | _extension_note(path, found.format)
-            answer.shapes[row], answer.notes[row] = (found.width, found.height), notes
+            answer.shapes[row] = found.width, found.height
+            answer.notes[row] = found.notes
+            if _misnamed(path, found.format):
+                answer.notes[row] |= PhotoNote.WRONG_EXTENSION
             if found.looks is not None:
                 answer.pixels[row] = np.frombuffer(found.looks.pixels, np.uint8)
                 answer.looks[row] = found.looks.look
@@ -151,9 +153,9 @@ _planes: dict[str, Plane] = {}
 KEPT_PLANES = 500
 
 
-def _extension_note(path: str, kind: str) -> PhotoNote:
+def _misnamed(path: str, kind: str) -> bool:
     end = os.path.splitext(path)[1].lower()  # noqa: PTH122 - strings: a million paths
-    return PhotoNote.WRONG_EXTENSION if FORMAT_OF_EXTENSION.get(end, kind) != kind else PhotoNote(0)
+    return FORMAT_OF_EXTENSION.get(end, kind) != kind
 
 
 def _heard(decode: Callable[[], Pixels | None]) -> tuple[Pixels | None, bytes]:

@@ -18,8 +18,6 @@ A split the user gave is kept as it is; what is missing of val and test is carve
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,11 +27,12 @@ import numpy as np
 import numpy.typing as npt
 
 from deitft.core.files import write_text
-from deitft.core.records import csv_text, unguard_cell
+from deitft.core.records import csv_text
 from deitft.data.audit_same import near_leaks
 from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, TRAIN, VAL, Catalog, counted, normal, shown
+from deitft.data.csv_rows import any_csv_rows
 from deitft.data.units import units_of
-from deitft.errors import DataError, MissingInputError, Notice
+from deitft.errors import DataError, Notice
 
 COLUMNS = ("path", "label", "split", "sha256")
 ALWAYS_HELD_OUT = 10
@@ -239,35 +238,17 @@ def read_splits(path: Path, catalog: Catalog, *, allow_leak: bool = False) -> Sp
 
 def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
     """(line as an editor counts it, cells by column) of each row."""
-    try:
-        if path.exists() and not path.is_file():  # a device may never end, a pipe never begin
-            raise MissingInputError(f"{shown(str(path))} is not a file", "check the path", id="D19")
-        data = path.read_bytes()
-    except OSError as error:
-        what = f"cannot read {shown(str(path))} ({(error.strerror or '').lower()})"
-        raise MissingInputError(what, "check the path", id="D19") from error
-    try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-        header = [unguard_cell(cell) for cell in next(reader, [])]
-        if not {"path", "split"} <= set(header) or len(set(header)) < len(header):
-            text = f"{shown(path.name)} has no columns path and split in its first line"
-            raise DataError(text, f"the columns are {', '.join(COLUMNS)}", id="D19", files=(str(path),))
-        lines = []
-        start = reader.line_num + 1
-        for cells in reader:
-            if cells and len(cells) != len(header):
-                text = f"{shown(path.name)} row {start}: {len(cells)} cells, want {len(header)}"
-                raise DataError(text, "fix the row or remove it", id="D19", files=(str(path),))
-            if cells:
-                lines.append((start, dict(zip(header, map(unguard_cell, cells), strict=True))))
-            start = reader.line_num + 1
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        text = f"{shown(path.name)} is not UTF-8 (byte 0x{data[error.start]:02x} in row {line})"
-        raise DataError(text, "save it as UTF-8", id="D19", files=(str(path),)) from error
-    except csv.Error as error:
-        text = f"{shown(path.name)} row {reader.line_num}: {error}"
-        raise DataError(text, "fix the row or remove it", id="D19", files=(str(path),)) from error
+    rows = any_csv_rows(path)
+    _, header = next(rows, (1, []))
+    if not {"path", "split"} <= set(header) or len(set(header)) < len(header):
+        text = f"{shown(path.name)} has no columns path and split in its first line"
+        raise DataError(text, f"the columns are {', '.join(COLUMNS)}", id="D19", files=(str(path),))
+    lines = []
+    for line, cells in rows:
+        if len(cells) != len(header):
+            text = f"{shown(path.name)} row {line}: {len(cells)} cells, want {len(header)}"
+            raise DataError(text, "fix the row or remove it", id="D19", files=(str(path),))
+        lines.append((line, dict(zip(header, cells, strict=True))))
     return lines
 
 

@@ -6,9 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from deitft.models.zoo import ZOO, ModelChoice, ZooEntry
-
-_FILES = ("model.safetensors", "pytorch_model.bin")
+from deitft.models.zoo import HUB_FILES, WEIGHT_FILES, ZOO, ModelChoice, ZooEntry
 
 
 def first_at_hand(shorts: Iterable[str], weights_dir: Path | None) -> str | None:
@@ -26,11 +24,11 @@ def first_at_hand(shorts: Iterable[str], weights_dir: Path | None) -> str | None
 def _in_folder(entry: ZooEntry, folder: Path) -> bool:
     """A folder of the name that ``sources.find`` looks for, with weights in it."""
     names = ModelChoice(entry.tag).folder_names
-    return any((folder / name / file).is_file() for name in names for file in _FILES)
+    return any((folder / name / file).is_file() for name in names for file in WEIGHT_FILES)
 
 
 def _in_cache(entry: ZooEntry) -> bool:
     import huggingface_hub
 
-    found = (huggingface_hub.try_to_load_from_cache(f"timm/{entry.tag}", file) for file in _FILES)
+    found = (huggingface_hub.try_to_load_from_cache(f"timm/{entry.tag}", file) for file in HUB_FILES)
     return any(isinstance(path, str) for path in found)

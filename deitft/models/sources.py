@@ -19,13 +19,12 @@ from typing import Any, Literal
 from deitft.core.files import read_json, sha256_file
 from deitft.errors import DataError, MissingInputError, UnavailableError, UsageError
 from deitft.models import registry
-from deitft.models.zoo import ModelChoice, plain_variant
+from deitft.models.zoo import HUB_FILES, WEIGHT_FILES, ModelChoice, plain_variant
 
 CONFIG_LIMIT = 8 * 1024 * 1024
 CONNECT_SECONDS = 4.0
 """How long the hub may take to answer a first call before it counts as out of reach."""
 
-_FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 _WAYS_OUT = (
     "name some with --weights or --weights-dir (DEITFT_WEIGHTS_DIR), or start at random with --no-pretrained"
 )
@@ -105,7 +104,7 @@ def find(
 
 def _named(choice: ModelChoice, path: Path) -> WeightSource:
     """What ``--weights`` names."""
-    if path.is_file() and (path.parent / "config.json").is_file() and path.name in _FILES:
+    if path.is_file() and (path.parent / "config.json").is_file() and path.name in WEIGHT_FILES:
         return _from_folder(choice, path.parent, "folder", file=path)
     if path.is_file():
         config = registry.pretrained_config(choice.timm_name)
@@ -117,7 +116,7 @@ def _named(choice: ModelChoice, path: Path) -> WeightSource:
             return _from_folder(choice, path / inner, "run")
     if path.exists():
         raise DataError(
-            f"{path} holds no config.json with {_FILES[0]}, and no best/ of a run",
+            f"{path} holds no config.json with {WEIGHT_FILES[0]}, and no best/ of a run",
             "name a weights file, a folder in timm's hub layout or a run folder",
             id="WEIGHTS",
         )
@@ -136,9 +135,9 @@ def _from_folder(
             id="WEIGHTS",
             files=[str(folder / "config.json")],
         )
-    found = file or next((folder / name for name in _FILES if (folder / name).is_file()), None)
+    found = file or next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     if found is None:
-        raise MissingInputError(f"{folder} holds no {_FILES[0]}", "check the folder", id="WEIGHTS")
+        raise MissingInputError(f"{folder} holds no {WEIGHT_FILES[0]}", "check the folder", id="WEIGHTS")
     details = config["pretrained_cfg"]
     tag = details.get("tag") or None
     return WeightSource(
@@ -209,7 +208,7 @@ def _from_hub(choice: ModelChoice, folder: Path | None) -> WeightSource:
     looked = f"nothing in {folder}" if folder else "no weights folder given"
     if not repository:
         raise _unavailable(choice, f"{looked}; timm names no place to get them from")
-    files = [name for name in (config.get("hf_hub_filename"), *_FILES[:2]) if name]
+    files = [name for name in (config.get("hf_hub_filename"), *HUB_FILES) if name]
     path = _cached(str(repository), files)
     if path is None:
         if _offline():

@@ -17,6 +17,11 @@ from deitft.errors import UsageError
 Family = Literal["transformer", "convnet"]
 How = Literal["own classifier", "linear probe", "zero-shot"]
 
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
+"""What the weights in a folder may be called, the first choice first."""
+HUB_FILES = WEIGHT_FILES[:2]
+"""The same of timm's folders on the hub."""
+
 _CSV = "timm results-imagenet.csv"
 _IN1K = "ImageNet-1k"
 _IN21K = "ImageNet-21k, then 1k"

@@ -97,7 +97,10 @@ def count_steps(
         total=total,
         warmup=warmup,
         validate=min(max(total, 1), convert.steps("train.validate_every", train.validate_every, auto_epochs=1.0)),
-        full_size_from=math.ceil(round(small_share * total, 6)),
+        # A share below 1 asks for an end at full size: a run of a few steps has one, too.
+        full_size_from=min(
+            math.ceil(round(small_share * total, 6)), total if small_share == 1 else max(total - 1, 0)
+        ),
     )
 
 

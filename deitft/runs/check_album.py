@@ -92,6 +92,8 @@ def _part(finding: Notice, album: Album, limits: Limits) -> Part:
             for path, _, suggestion, own in suspects[: limits.suspects]
         ]
         return Part(notice=finding, suspects=doubts, total=len(suspects))
+    if details.get("share"):  # of photos that are what the folder is made of: no picture tells more
+        return Part(notice=finding)
     reasons = details.get("reasons") or [""] * len(finding.files)
     known = [(path, str(why)) for path, why in zip(finding.files, reasons, strict=True) if album.knows(path)]
     photos = [album.photo(path, reason) for path, reason in islice(known, limits.photos)]

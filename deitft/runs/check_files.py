@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,42 @@ from deitft.runs.folder import check_writable
 RECORD, DETAILS, PAGE, FIXES, LABELS = "check.json", "findings.csv", "check.html", "fixes.csv", "labels.csv"
 COLUMNS = ("id", "severity", "path", "reason", "suggestion", "other", "kind", "distance")
 """Columns of ``findings.csv``: a row for each photo, or pair of photos, of each finding."""
+
+
+def failure_record(data: Source, error: DeitftError) -> dict[str, Any]:
+    """Plain data for ``--json`` and ``check.json`` where photos and labels could not be read at all.
+
+    The fields are those of ``CheckResult.record``; ``error`` holds the line that stderr has, too.
+    """
+    return {
+        "version": 1,
+        "data": str(data),
+        "ok": False,
+        "error": {**error.record(), "line": error.line},
+        "fingerprint": None,
+        "classes": [],
+        "photos": 0,
+        "splits": {},
+        "left_out": [],
+        "findings": [error.record()],
+        "fixes": {"rows": 0, "undecided": 0},
+        "applied": None,
+        "files": {},
+    }
+
+
+@contextlib.contextmanager
+def place_for(out: Path, data: Source) -> Iterator[None]:
+    """``check_place``, and folders made by it that are still empty when the block fails are gone again."""
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        check_place(out, data)
+        yield
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def default_out(data: Source) -> Path:

@@ -23,10 +23,11 @@ from deitft.runs.check_files import (
     LABELS,
     PAGE,
     RECORD,
-    check_place,
     data_name,
     default_out,
     detail_rows,
+    failure_record,
+    place_for,
 )
 from deitft.runs.check_pages import page_of
 from deitft.runs.doubts import Looker, doubts
@@ -126,6 +127,7 @@ class CheckResult:
             "version": 1,
             "data": str(self.data),
             "ok": self.ok,
+            "error": None,
             "fingerprint": self.catalog.fingerprint,
             "classes": self.catalog.classes,
             "photos": len(self.catalog),
@@ -159,23 +161,32 @@ class CheckResult:
 def check_data(asked: CheckRequest, progress: Progress) -> CheckResult:
     """See ``jobs.check``."""
     out = asked.out or default_out(asked.data)
-    check_place(out, asked.data)
-    decisions = asked.apply_labels or out / FIXES
-    decided = read_fixes(decisions) if asked.apply_labels or decisions.exists() else []
-    stop = StopFlag()
-    with catch_stop_signals(stop, progress):
-        catalog = read_catalog(asked.data, workers=asked.workers, progress=progress, stop=stop)
-        applied = apply(catalog, decided, str(decisions)) if asked.apply_labels else None
-        catalog = catalog if applied is None else applied.catalog
-        findings = audit(catalog, strict=asked.strict, skip_bad=asked.skip_bad, allow_leak=asked.allow_leak)
-        readable = catalog.without(sorted(catalog.bad))
-        more = doubts(readable, asked.looker, seed=asked.seed, progress=progress, stop=stop)
-        result = judged(asked, catalog, findings, more, out)
-        if applied is None:
-            result = replace(result, fixes=tuple(carried(proposals(result.findings, catalog), decided)))
-        else:
-            result = replace(result, applied=applied)
-        return write_result(result, html=asked.html, progress=progress)
+    with place_for(out, asked.data):
+        decisions = asked.apply_labels or out / FIXES
+        decided = read_fixes(decisions) if asked.apply_labels or decisions.exists() else []
+        stop = StopFlag()
+        with catch_stop_signals(stop, progress):
+            catalog = _read(asked, out, progress, stop)
+            applied = apply(catalog, decided, str(decisions)) if asked.apply_labels else None
+            catalog = catalog if applied is None else applied.catalog
+            findings = audit(catalog, strict=asked.strict, skip_bad=asked.skip_bad, allow_leak=asked.allow_leak)
+            readable = catalog.without(sorted(catalog.bad))
+            more = doubts(readable, asked.looker, seed=asked.seed, progress=progress, stop=stop)
+            result = judged(asked, catalog, findings, more, out)
+            if applied is None:
+                result = replace(result, fixes=tuple(carried(proposals(result.findings, catalog), decided)))
+            else:
+                result = replace(result, applied=applied)
+            return write_result(result, html=asked.html, progress=progress)
+
+
+def _read(asked: CheckRequest, out: Path, progress: Progress, stop: StopFlag) -> Catalog:
+    """The photos. What is there but cannot be read as photos with labels leaves a record: no older one holds."""
+    try:
+        return read_catalog(asked.data, workers=asked.workers, progress=progress, stop=stop)
+    except DataError as error:
+        write_json(out / RECORD, {**failure_record(asked.data, error), "data": data_name(asked.data)})
+        raise
 
 
 def judged(

@@ -102,7 +102,7 @@ def evaluate_run(
         progress.warn(notice)
     found = found.rows(np.argsort(order))
     seen = {"test": (TRAIN, VAL), "val": (TRAIN,)}.get(name, ())
-    leaks = leaks_from(kept, kept.given, seen).select(_rows_of(found, kept)) if seen else None
+    leaks = leaks_from(kept, kept.given, seen).select(kept.rows_of(found.paths)) if seen else None
     result = Evaluation(
         run=run,
         data=data,
@@ -116,11 +116,6 @@ def evaluate_run(
         write_json(out / METRICS, result.record())
         found.save(out / PREDICTIONS, model.classes, temperature=model.bundle.temperature)
     return result
-
-
-def _rows_of(predictions: Predictions, catalog: Catalog) -> npt.NDArray[np.int64]:
-    row_of = {path: row for row, path in enumerate(catalog.paths)}
-    return np.array([row_of[path] for path in predictions.paths], np.int64)
 
 
 def by_content(catalog: Catalog) -> npt.NDArray[np.int64]:

@@ -14,14 +14,13 @@ from deitft.data.photos import PhotoSet
 from deitft.data.stream import EvalStream
 from deitft.evaluation.baselines import frozen_features, probe
 from deitft.evaluation.metrics import Metrics, evaluate, fit_temperature
-from deitft.evaluation.out_of_fold import out_of_fold
 from deitft.evaluation.predict import predict
-from deitft.evaluation.predictions import Ints, Logits, Predictions
+from deitft.evaluation.predictions import Logits, Predictions
 from deitft.evaluation.scores import top_k_score
 from deitft.evaluation.statistics import wilson_interval
 from deitft.recipe.plan_types import Plan
 from deitft.runs.session import Session
-from deitft.runs.suspects import add_to_run
+from deitft.runs.suspects import add_to_run, by_others
 from deitft.training.loop import Outcome
 from deitft.training.state import TrainState
 
@@ -105,13 +104,14 @@ def probe_start(session: Session) -> dict[str, Any]:
         interval = wilson_interval(round(top1 * len(test_labels)), len(test_labels))
         record |= {"top1": top1, "interval": list(interval)}
     elif not len(val_labels):
-        record |= _blind(train_features[0], train_labels, len(plan.classes))
+        record |= _blind(session, few, train_features[0])
     return record
 
 
-def _blind(features: Logits, labels: Ints, num_classes: int) -> dict[str, Any]:
+def _blind(session: Session, photos: PhotoSet, features: Logits) -> dict[str, Any]:
     """Where nothing is held out: each train photo by a probe that has not seen it."""
-    said = out_of_fold(features, labels, num_classes=num_classes).argmax(axis=1)
+    catalog, labels = session.prepared.catalog, np.asarray(photos.labels)
+    said = by_others(catalog, catalog.rows_of(photos.paths), features, seed=session.plan.seed).argmax(axis=1)
     right = int((said == labels).sum())
     return {
         "top1": right / len(labels),
@@ -181,6 +181,7 @@ def judge(session: Session) -> Judged:
             temperature=fitted.temperature,
             split=name,
             majority_class=majority,
+            contents=_contents(session, found[name]),
             seed=plan.seed,
         )
         for name in {"val", claim}
@@ -195,6 +196,12 @@ def judge(session: Session) -> Judged:
         val_predictions=found["val"],
         claim_split=claim,
     )
+
+
+def _contents(session: Session, predictions: Predictions) -> list[bytes]:
+    """SHA-256 of each photo: ``evaluate`` on the same photos under other names comes to the same intervals."""
+    catalog = session.prepared.catalog
+    return catalog.digests[catalog.rows_of(predictions.paths)].tolist()
 
 
 def probe_record(session: Session) -> dict[str, Any] | None:

@@ -41,11 +41,8 @@ def session_leaks(session: Session, judged: Judged) -> dict[str, Any] | None:
         return None
     seen = (TRAIN, VAL) if claim == "test" else (TRAIN,)
     leaks = leaks_from(prepared.catalog, prepared.splits.split, seen)
-    row_of = {path: row for row, path in enumerate(prepared.catalog.paths)}
     predictions = judged.test_predictions
-    return leak_figures(
-        predictions, leaks.select(np.array([row_of[path] for path in predictions.paths], np.int64))
-    )
+    return leak_figures(predictions, leaks.select(prepared.catalog.rows_of(predictions.paths)))
 
 
 def leak_rows(figures: dict[str, Any] | None) -> list[tuple[str, str]]:

@@ -153,8 +153,9 @@ def forecast(plan: Plan, costs: Costs, parameters: int, *, elapsed: float, probe
     """Seconds, memory and disk of a whole run. ``elapsed``: seconds spent already, on imports and photos."""
     full = plan.preprocessing.size
     small_steps = min(plan.full_size_from_step, plan.total_steps)
-    train = small_steps * costs.step_seconds.get(plan.train_size, costs.step_seconds[full]) if small_steps else 0.0
-    train += (plan.total_steps - small_steps) * costs.step_seconds[full] if plan.total_steps else 0.0
+    by_size = {plan.train_size: small_steps, full: 0}
+    by_size[full] += plan.total_steps - small_steps
+    train = sum(steps * costs.step_seconds[size] for size, steps in by_size.items() if steps)
     looks = -(-plan.total_steps // plan.validate_every) * (1 if plan.ema_decay is None else 2)
     looks += plan.head_start == "probe"
     photos = plan.photos

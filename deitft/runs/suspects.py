@@ -14,17 +14,19 @@ from deitft.core.progress import Progress, StopFlag
 from deitft.data.audit_labels import LabelLook, label_findings
 from deitft.data.catalog import Catalog
 from deitft.data.findings import Finding
+from deitft.data.photo_cache import default_cache_dir
 from deitft.data.photos import PhotoSet, photo_set
 from deitft.data.stream import EvalStream
 from deitft.data.units import units_of
 from deitft.evaluation.baselines import frozen_features
 from deitft.evaluation.out_of_fold import out_of_fold
-from deitft.evaluation.predictions import Ints, Logits
+from deitft.evaluation.predictions import Floats, Ints, Logits
 from deitft.models.build import Classifier, build
 from deitft.models.sources import find
 from deitft.models.weights import load, preprocessing_of
 from deitft.models.zoo import resolve
 from deitft.recipe.preprocessing import Preprocessing
+from deitft.runs.feature_cache import features_file, remembered
 from deitft.runs.prepare import write_preparation
 from deitft.runs.session import Session
 
@@ -40,6 +42,7 @@ class Frozen:
     name: str
     classifier: Classifier
     pre: Preprocessing
+    sha256: str = ""  # of its weights
 
 
 def frozen_model(
@@ -58,7 +61,12 @@ def frozen_model(
     load(classifier, source)
     classifier.set_fused_attention(not machine.device.startswith("cpu"))
     progress.say(f"features of {choice.short_name or choice.timm_name}")
-    return Frozen(name=choice.short_name or choice.timm_name, classifier=classifier.to(machine.device), pre=pre)
+    return Frozen(
+        name=choice.short_name or choice.timm_name,
+        classifier=classifier.to(machine.device),
+        pre=pre,
+        sha256=str(source.record()["sha256"]),
+    )
 
 
 def features_of(
@@ -90,17 +98,32 @@ def look_at_labels(
     rows = np.flatnonzero(catalog.labels >= 0).astype(np.int64)
     if len(np.unique(catalog.labels[rows])) < 2:
         return []
-    features = features_of(frozen, photo_set(catalog, rows), machine=machine, progress=progress, stop=stop)
+
+    def compute(some: Ints) -> Logits:
+        return features_of(
+            frozen, photo_set(catalog, rows[some]), machine=machine, progress=progress, stop=stop
+        )
+
+    asked = [frozen.classifier.architecture, frozen.pre.record(), machine.device, machine.precision]
+    file = features_file(default_cache_dir(), frozen.sha256, asked)
+    features = remembered(file, catalog.digests[rows], compute)
     return findings_of(catalog, rows, features, seed=seed, model=frozen.name)
 
 
 def findings_of(catalog: Catalog, rows: Ints, features: Logits, *, seed: int, model: str) -> list[Finding]:
     """The same of features [n, D] that are there already, of these ``rows`` of the catalog."""
-    labels = catalog.labels[rows].astype(np.int64)
-    # photos of one content, or of one article, would give each other's label away
-    units, _, _ = units_of(catalog, seed, None if catalog.groups is None else catalog.groups.tolist())
-    probabilities = out_of_fold(features, labels, num_classes=len(catalog.classes), groups=units[rows], seed=seed)
+    probabilities = by_others(catalog, rows, features, seed=seed)
     return label_findings(catalog, LabelLook(rows=rows, probabilities=probabilities, model=model))
+
+
+def by_others(catalog: Catalog, rows: Ints, features: Logits, *, seed: int) -> Floats:
+    """Probabilities [n, C] of these rows by features [n, D], each by a probe that has not seen it, nor its like.
+
+    The same pixels, near-duplicates and views of one article would give each other's label away.
+    """
+    units, _, _ = units_of(catalog, seed, None if catalog.groups is None else catalog.groups.tolist())
+    labels = catalog.labels[rows].astype(np.int64)
+    return out_of_fold(features, labels, num_classes=len(catalog.classes), groups=units[rows], seed=seed)
 
 
 def add_to_run(session: Session, looked_at: Mapping[str, PhotoSet], features: Logits) -> None:
@@ -109,8 +132,7 @@ def add_to_run(session: Session, looked_at: Mapping[str, PhotoSet], features: Lo
     ``features`` [n, D] are what its frozen probe has seen of these photos, one set after the other.
     """
     catalog, plan, record = session.prepared.catalog, session.plan, session.record
-    row_of = {path: row for row, path in enumerate(catalog.paths)}
-    rows = np.array([row_of[path] for photos in looked_at.values() for path in photos.paths], np.int64)
+    rows = catalog.rows_of(path for photos in looked_at.values() for path in photos.paths)
     drawn = np.sort(permutation(len(rows), "suspects", plan.seed)[:MOST_LOOKED_AT])
     model = plan.short_name or plan.model
     found = findings_of(catalog, rows[drawn], features[drawn], seed=plan.seed, model=model)

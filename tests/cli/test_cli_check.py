@@ -92,6 +92,31 @@ def test_missing_input_and_a_place_that_cannot_be_written_to(call, shop: Path) -
     assert Path("other/findings.csv").read_bytes() == b"mine"
 
 
+def test_photos_that_cannot_be_read_at_all_are_told_as_json_too(call, shop: Path) -> None:
+    said = call("check", "nothing", "--json", "--html")
+    told = json.loads(said.out)
+    assert (said.code, told["ok"], told["data"]) == (66, False, "nothing")
+    assert told["error"]["id"] == "D1"
+    assert said.err == f"deitft: error [D1]: {told['error']['line']}\n"
+    assert told["error"]["hint"] == "check the path"
+    assert not Path("check-nothing").exists()
+    ends_early = put(Path("tars"), "a.tar", b"x" * 700)
+    put(Path("lists"), "names.csv", b"path;label\n")
+    put(Path("lists"), "away.csv", b"path,label\n../shop/hat/001.jpg,hat\n")
+    for data, id in ((ends_early, "D20"), (Path("lists/names.csv"), "D19"), (Path("lists/away.csv"), "S4")):
+        said = call("check", data, "--json", "--html", "--out", "found")
+        told = json.loads(said.out)
+        assert (said.code, told["error"]["id"], told["error"]["exit_code"]) == (65, id, 65)
+        assert [finding["id"] for finding in told["findings"]] == [id]
+        assert [path.name for path in Path("found").iterdir()] == ["check.json"]
+        stored = json.loads(Path("found/check.json").read_text())
+        assert stored | {"data": ""} == told | {"data": ""}
+        Path("found/check.json").unlink()
+    clean = json.loads(call("check", shop, "--json").out)
+    assert clean["error"] is None
+    assert clean.keys() == told.keys()
+
+
 def test_the_files_of_other_photos_are_not_overwritten(call, shop: Path, tmp_path: Path) -> None:
     write_classes(tmp_path / "deep" / "shop", {"a": 12, "b": 12})
     assert call("check", shop).code == 0

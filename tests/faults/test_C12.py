@@ -87,7 +87,7 @@ def state(run: Path) -> dict[str, bytes]:
         ("train.batch=32", "batch", "16 -> 32"),
         ("model.image_size=48", "preprocessing.size", "32 -> 48"),
         ("augment.flip=0.0", "augment.flip", "0.5 -> 0.0"),
-        ("mixing.mixup=0.3", "mixing.mixup", "0.0 -> 0.3"),
+        ("mixing.mixup=0.3", "mixing.mixup", "0.2 -> 0.3"),
         ("ema.decay=0.9", "ema_decay", "None -> 0.9"),
         ("train.patience=3", "patience", "None -> 3"),
         ("loss.label_smoothing=0.0", "loss.label_smoothing", "0.1 -> 0.0"),

@@ -66,6 +66,21 @@ def test_a_folder_of_classes_is_taken_as_it_is(whole: Path, split_photos: Path) 
     assert everything.metrics.n == 96
 
 
+def test_other_names_of_the_same_photos_change_no_interval(
+    whole: Path, split_photos: Path, tmp_path: Path
+) -> None:
+    photos = sorted((split_photos / "test").rglob("*.*"))
+    for number, photo in enumerate(photos):
+        target = tmp_path / photo.parent.name / f"{len(photos) - number:02d}{photo.suffix}"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(photo, target)
+    found = deitft.evaluate(whole, tmp_path, **HERE).metrics
+    own = of(whole, "test")["intervals"]
+    assert isinstance(own, dict)
+    for name in ("top1", "macro_f1", "balanced_accuracy"):
+        assert found.intervals[name] == tuple(own[name]), name
+
+
 def test_workers_and_batch_change_nothing(whole: Path, photos: Path) -> None:
     one = deitft.evaluate(whole, photos, batch=7, **HERE).predictions
     two = deitft.evaluate(whole, photos, batch=32, **(HERE | {"workers": 1})).predictions

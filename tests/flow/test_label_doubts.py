@@ -51,10 +51,16 @@ def test_a_run_says_so_and_shows_them(folder: Path, shared: Path, tmp_path: Path
     assert "was-hat.jpg" in page
 
 
-def test_check_says_the_same_and_control_without_a_model(folder: Path, shared: Path, tmp_path: Path) -> None:
+def test_check_says_the_same_and_control_without_a_model(
+    folder: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: dict[str, Any] = {"workers": 1, "out": tmp_path / "check"}
     weights = {"weights_dir": shared / "weights", "threads": 1}
     found = deitft.check(folder, model="deit_ti", **weights, **asked)
     assert set(suspects([finding.record() for finding in found.findings])) >= PLANTED
+    seen: list[int] = []
+    monkeypatch.setattr("deitft.runs.suspects.features_of", lambda *_, **__: seen.append(1))
+    again = deitft.check(folder, model="deit_ti", **weights, **asked)
+    assert (again.findings, seen) == (found.findings, []), "the second look remembers"
     without = deitft.check(folder, model="none", **asked)
     assert "SUSPECTS" not in [finding.id for finding in without.findings]

@@ -17,8 +17,10 @@ from deitft.compute.limits import (
     cgroup_folders,
     cpu_flags,
     cpu_quota,
+    high_water,
     memory_limit,
     physical_cores,
+    resident_peak,
 )
 
 
@@ -120,3 +122,33 @@ def test_flags(tmp_path: Path) -> None:
     assert cpu_flags(tmp_path / "none") == frozenset()
     (tmp_path / "cpuinfo").write_text("processor\t: 0\n")
     assert cpu_flags(tmp_path / "cpuinfo") == frozenset()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps the peak of a process by itself")
+def test_the_peak_of_a_process_is_not_its_parents() -> None:
+    """A child of a large process is small, and knows it without torch; getrusage would not."""
+    code = (
+        "import os, subprocess, sys\n"
+        "from deitft.compute.limits import resident_peak\n"
+        "if len(sys.argv) > 1: print(resident_peak(), 'torch' in sys.modules); raise SystemExit\n"
+        "block = bytearray(b'x') * (3 * 10**8)\n"
+        "print(resident_peak(), flush=True)\n"
+        "subprocess.run([sys.executable, '-c', os.environ['CODE'], 'child'], check=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=os.environ | {"CODE": code},
+    )
+    parent, child, torch = done.stdout.split()
+    assert int(parent) > 3 * 10**8
+    assert 10**6 < int(child) < 2 * 10**8
+    assert torch == "False"
+
+
+def test_the_peak_of_nobody() -> None:
+    assert high_water(2**30) is None
+    assert resident_peak() > 10**6

@@ -11,6 +11,8 @@ from photo_kit import encoded, judge, picture, put, read, said, write_classes
 from PIL import Image, ImageFilter
 
 from deitft.data.audit import audit
+from deitft.runs.check_album import CHECK, Album, parts_of
+from deitft.runs.check_files import detail_rows
 
 
 def folder(tmp_path: Path) -> Path:
@@ -90,6 +92,23 @@ def test_small_and_odd_sizes(tmp_path):
     assert ("info", "1 photo is far larger or smaller than the others, first: hats/poster.jpg") in found(
         root, "SIZE"
     )
+
+
+def test_a_folder_of_small_photos_says_so_once(tmp_path):
+    root = write_classes(tmp_path / "p", {"hats": 10, "shoes": 9}, size=(28, 28))
+    put(root, "shoes/large.png", encoded(picture(74, (100, 80)), "PNG"))
+    catalog, findings = judge(root)
+    (finding,) = [item for item in findings if item.id == "SIZE"]
+    assert finding.text == "95 % of the photos have a side of less than 64 pixels and are enlarged"
+    assert len(finding.paths) == 19
+    assert len(list(detail_rows([finding.notice()]))) == 19
+    (part,) = parts_of([finding.notice()], Album(catalog), CHECK)
+    assert part.shown == 0
+    (root / "shoes/large.png").unlink()
+    assert found(root, "SIZE")[0][1].startswith("all of the photos have a side of less than 64 pixels")
+    for number in range(3):
+        put(root, f"shoes/large{number}.png", encoded(picture(75 + number, (100, 80)), "PNG"))
+    assert found(root, "SIZE")[0][1].startswith("19 photos have a side of less than 64 pixels and are enlarged, f")
 
 
 def test_where_nobody_measured_nothing_is_said(tmp_path):

@@ -88,6 +88,13 @@ def test_large_photos_are_measured_at_one_size():
     assert looked(large).sharpness == pytest.approx(looked(small).sharpness, rel=0.3)
 
 
+@pytest.mark.parametrize(("longer", "as_it_is"), [(256, True), (288, True), (289, False)])
+def test_a_little_larger_is_measured_as_it_is(longer, as_it_is):
+    noise = np.random.default_rng(6).integers(0, 255, (longer, 200, 1), np.uint8).repeat(3, axis=2)
+    plain = cv2.Laplacian(noise[..., 0].astype(np.float64), cv2.CV_64F).var()
+    assert (abs(looked(noise).sharpness / plain - 1) < 1e-6) == as_it_is
+
+
 def test_the_digest_is_of_pixels_and_size():
     rgb = smooth(4, (64, 48))
     other = rgb.copy()

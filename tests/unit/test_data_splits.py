@@ -368,6 +368,7 @@ def test_many_mistakes_are_counted_by_kind(pinned):
     ("content", "want"),
     [
         (b"path,split\na/caf\xe9.jpg,train\n", "splits.csv is not UTF-8 (byte 0xe9 in row 2)"),
+        (b"\xff\xfe" + "path,split\n".encode("utf-16-le"), "splits.csv is not UTF-8 (UTF-16)"),
         (b"path;split\na;train\n", "splits.csv has no columns path and split in its first line"),
         (b"", "splits.csv has no columns path and split in its first line"),
         (b"path,split,path\n", "splits.csv has no columns path and split in its first line"),

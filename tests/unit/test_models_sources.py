@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 
 from deitft.core.files import sha256_file
 from deitft.errors import DataError, MissingInputError, UnavailableError, UsageError
+from deitft.models.at_hand import first_at_hand
 from deitft.models.sources import WeightSource, find, read_hub_config
 from deitft.models.weights import preprocessing_of
-from deitft.models.zoo import resolve
+from deitft.models.zoo import WEIGHT_FILES, resolve
 from deitft.recipe.preprocessing import Preprocessing
 
 STATE = {"head.weight": torch.ones(2, 2)}
@@ -36,6 +37,15 @@ def test_the_order_of_a_weights_folder(tmp_path: Path) -> None:
         assert source.kind == "folder"
         assert source.exact_tag == name.startswith(TWO)
         assert source.architecture == name.partition(".")[0]
+
+
+@pytest.mark.parametrize("file", WEIGHT_FILES)
+def test_every_name_of_a_weights_file_is_found_and_known_to_be_at_hand(tmp_path: Path, file: str) -> None:
+    hub_folder(tmp_path / PLAIN, STATE, PLAIN, "fb_in1k")
+    assert first_at_hand(["mobilenetv2"], tmp_path) is None
+    (tmp_path / PLAIN / "model.safetensors").rename(tmp_path / PLAIN / file)
+    assert find(resolve("deit_ti"), weights_dir=tmp_path).path == tmp_path / PLAIN / file
+    assert first_at_hand(["mobilenetv2", "deit_ti"], tmp_path) == "deit_ti"
 
 
 def test_a_one_token_model_has_no_plain_variant(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from deitft.data.catalog import NONE, TEST, TRAIN, VAL, Catalog, NearPairs
+from deitft.data.catalog import NONE, TEST, TRAIN, VAL, Catalog, NearPairs, object_column
 from deitft.data.leaks import Leaks, leaks_from
 from deitft.evaluation.predictions import Predictions
 from deitft.evaluation.statistics import wilson_interval
 from deitft.runs.leak_figures import leak_figures, leak_rows, leak_sentence
+from deitft.runs.suspects import by_others
 
 RIGHT = np.array([1, 1, 1, 0, 0, 1, 0, 1], bool)
 
@@ -101,3 +103,22 @@ def test_leaks_by_bytes_by_likeness_and_along_a_chain():
 def test_photos_that_were_not_read_are_no_leak():
     split = np.array([TRAIN, TEST], np.int8)
     assert not leaks_from(catalog([b"", b""], []), split, (TRAIN,)).same.any()
+
+
+def test_photos_that_are_alike_are_judged_by_others():
+    """Each photo twice under a drawn label: whoever sees the twin knows the answer, else it is a guess."""
+    draw = np.random.default_rng(2)
+    features = np.tile(draw.normal(size=(100, 200)).astype(np.float32), (2, 1))
+    labels = np.tile(draw.integers(0, 2, 100), 2)
+    twins = [(row, row + 100) for row in range(100)]
+
+    def right(pairs: list[tuple[int, int]], **more: object) -> float:
+        photos = replace(catalog([row.to_bytes(32, "big") for row in range(200)], pairs), labels=labels, **more)
+        said = by_others(photos, np.arange(200), features, seed=0)
+        return float((said.argmax(axis=1) == labels).mean())
+
+    pixels = np.tile(draw.integers(1, 255, (100, 16), np.uint8), (2, 1))
+    assert right([]) > 0.8
+    assert right(twins) < 0.65
+    assert right([], pixels=pixels) < 0.65
+    assert right([], groups=object_column([str(row % 100) for row in range(200)])) < 0.65

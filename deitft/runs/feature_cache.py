@@ -1,0 +1,95 @@
+"""What a frozen model has seen of photos, kept beside the photo cache: a second look takes seconds.
+
+One file a model, its weights and its preprocessing; a row a photo, by the SHA-256 of its content, so that other
+names and other folders find it, too. A file that is damaged or made by another program is as good as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deitft.core.files import canonical_json, open_private, private_directory, replacing
+from deitft.core.records import version_of
+from deitft.data.digests import Digests
+from deitft.data.photo_cache import DECODER_VERSION
+from deitft.evaluation.predictions import Ints, Logits
+
+FEATURES_VERSION = 1
+"""Raise it whenever the same photo, weights and preprocessing give other features."""
+MOST_BYTES = 256 * 1024 * 1024
+"""Bytes of one file at most: the photos looked at last stay."""
+MOST_BYTES_OF_ALL = 1024 * 1024 * 1024
+"""Bytes of all files at most: those used last stay."""
+
+
+def features_file(cache_dir: Path, weights: str, asked: object) -> Path:
+    """The file of what weights with this SHA-256 see under the settings ``asked`` (plain data)."""
+    versions = [f"{name} {version_of(name)}" for name in ("torch", "timm", "pillow", "opencv-python-headless")]
+    parts = [FEATURES_VERSION, DECODER_VERSION, versions, weights, asked]
+    return cache_dir / "features" / f"{hashlib.sha256(canonical_json(parts)).hexdigest()[:24]}.npz"
+
+
+def remembered(file: Path, digests: Digests, compute: Callable[[Ints], Logits]) -> Logits:
+    """Features [N, D] of photos with these digests; ``compute`` gives those of the rows that are not in ``file``.
+
+    ``file`` knows them afterwards, if it can be written.
+    """
+    table, kept = _load(file)
+    place = {digest: at for at, digest in enumerate(Digests(table, np.ones(len(table), np.bool_)))}
+    at = np.array([place.get(digest, -1) for digest in digests], np.int64)
+    missing = np.flatnonzero(at < 0).astype(np.int64)
+    if not len(missing):
+        with contextlib.suppress(OSError):
+            os.utime(file)
+        return kept[at]
+    fresh = compute(missing).astype(np.float32, copy=False)
+    if kept.shape[1] != fresh.shape[1]:  # nothing was kept, or of something else
+        table, kept = table[:0], np.empty((0, fresh.shape[1]), np.float32)
+        if len(missing) < len(at):
+            missing, at = np.arange(len(at)), np.full(len(at), -1, np.int64)
+            fresh = compute(missing).astype(np.float32, copy=False)
+    found = np.empty((len(digests), fresh.shape[1]), np.float32)
+    found[at >= 0], found[missing] = kept[at[at >= 0]], fresh
+    others = np.setdiff1d(np.arange(len(kept)), at)
+    _, once = np.unique(digests.table, axis=0, return_index=True)
+    most = MOST_BYTES // (4 * fresh.shape[1] + 32)
+    with contextlib.suppress(OSError):  # the photo cache beside it has said so
+        _save(
+            file,
+            np.concatenate((digests.table[once], table[others]))[:most],
+            np.concatenate((found[once], kept[others]))[:most],
+        )
+    return found
+
+
+def _load(file: Path) -> tuple[npt.NDArray[np.uint8], Logits]:
+    """(digests [M, 32], features [M, D]) of a file; of none where there is none that can be used."""
+    nothing = np.empty((0, 32), np.uint8), np.empty((0, 0), np.float32)
+    try:
+        with open_private(file) as opened, np.load(opened, allow_pickle=False) as stored:
+            table, kept = stored["digests"], stored["features"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
+        return nothing
+    whole = table.dtype == np.uint8 and kept.dtype == np.float32 and kept.ndim == 2
+    if not whole or table.shape != (len(kept), 32) or not np.isfinite(kept).all():
+        return nothing
+    return table, kept
+
+
+def _save(file: Path, table: npt.NDArray[np.uint8], features: Logits) -> None:
+    private_directory(file.parent)
+    with replacing(file) as out:
+        np.savez(out, digests=table, features=features)
+    total = 0
+    for old in sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        total += old.stat().st_size
+        if total > MOST_BYTES_OF_ALL and old != file:
+            old.unlink(missing_ok=True)
