@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from deitft.jobs.finetune import finetune
     from deitft.jobs.pack import pack
     from deitft.jobs.predict import predict
+    from deitft.jobs.pretrain import pretrain
     from deitft.jobs.resume import resume
     from deitft.runs.classifier import load
 
     __version__: str
 
-__all__ = ["__version__", "check", "evaluate", "finetune", "load", "pack", "predict", "resume"]
+__all__ = ["__version__", "check", "evaluate", "finetune", "load", "pack", "predict", "pretrain", "resume"]
 
 _HOMES = {
     "check": "deitft.jobs.check",
@@ -31,6 +32,7 @@ _HOMES = {
     "load": "deitft.runs.classifier",
     "pack": "deitft.jobs.pack",
     "predict": "deitft.jobs.predict",
+    "pretrain": "deitft.jobs.pretrain",
     "resume": "deitft.jobs.resume",
 }
 

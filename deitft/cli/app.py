@@ -6,35 +6,22 @@ A verb here says which options there are and calls the Python function of the sa
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
 import traceback
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from deitft.cli import console, endings, options, teaching
-from deitft.cli.bars import open_progress
+from deitft.cli import console, endings, look_around, options, teaching
+from deitft.cli.work import call
 from deitft.core.records import version_of
 from deitft.data.source import Source
 from deitft.errors import InterruptError, UsageError
 
-
-def _group(help: str, **more: Any) -> typer.Typer:
-    return typer.Typer(
-        cls=endings.Verbs, help=help, rich_markup_mode="rich", pretty_exceptions_enable=False, **more
-    )
-
-
-app = _group("Fine-tune DeiT and its rivals on a folder of photos, and see how good they are.")
-recipes_app = _group("List, show and copy the shipped recipes.", invoke_without_command=True)
-runs_app = _group("List and remove runs.", invoke_without_command=True)
-app.add_typer(recipes_app, name="recipes", rich_help_panel="Look around")
-app.add_typer(runs_app, name="runs", rich_help_panel="Look around")
+app = endings.group("Fine-tune DeiT and its rivals on a folder of photos, and see how good they are.")
 
 
 def _show_version(wanted: bool) -> None:
@@ -56,45 +43,6 @@ def _start(
 ) -> None:
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help(), nl=False)
-
-
-def _work(verb: str, given: dict[str, Any]) -> Any:
-    """Call a verb's Python function with what was typed, show what comes back, and hand it on."""
-    as_json, quiet = given.pop("json"), given.pop("quiet")
-    del given["debug"]  # ``main`` has seen it
-    asked = {name: _plain(value) for name, value in given.items()}
-    for name in {"set", "log_to", "allow_changed", "root"} & asked.keys():
-        asked[name] = tuple(asked[name] or ())
-    if "allow_changed" in asked:  # one error may name several fields: they can be given as it lists them
-        asked["allow_changed"] = tuple(word for text in asked["allow_changed"] for word in text.split(","))
-    with open_progress(quiet=quiet, idle="loading torch …") as progress:
-        job = getattr(importlib.import_module(f"deitft.jobs.{verb}"), verb)
-        result = job(**asked, progress=progress)
-    _show(result, as_json, quiet)
-    return result
-
-
-def _plain(value: Any) -> Any:
-    """A choice as its text."""
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value.value if isinstance(value, Enum) else value
-
-
-def _show(result: Any, as_json: bool, quiet: bool) -> None:
-    if as_json:
-        console.show_json(result.record())
-    elif hasattr(result, "findings"):
-        console.show_findings(result.findings)
-        console.out()
-        console.show_pairs(result.summary())
-    elif hasattr(result, "columns"):
-        if result.rows:
-            console.show_table(result.columns, result.rows)
-        for remark in () if quiet else result.remarks:
-            console.talk(remark)
-    else:
-        console.show_pairs(result.summary())
 
 
 @app.command(rich_help_panel="Train and use")
@@ -136,7 +84,48 @@ def finetune(
     debug: options.Debug = False,
 ) -> None:
     """Train a classifier on a folder of photos, and measure it on photos it has not seen."""
-    _work("finetune", dict(locals()))
+    call("finetune", dict(locals()))
+
+
+@app.command(rich_help_panel="Train and use")
+def pretrain(
+    data: teaching.PhotosIfAny = None,
+    root: options.Root = None,
+    nested: options.Nested = False,
+    group_by: options.GroupBy = None,
+    splits: options.SplitsFile = None,
+    strict: options.Strict = False,
+    skip_bad: options.SkipBad = False,
+    max_pixels: options.MaxPixels = None,
+    allow_leak: options.AllowLeak = False,
+    unlabelled: teaching.Unlabelled = False,
+    model: options.Model = None,
+    weights: options.Weights = None,
+    weights_dir: options.WeightsDir = None,
+    recipe: teaching.RecipeIfAny = None,
+    set: options.Set = None,
+    distill: teaching.Distill = None,
+    teacher: teaching.TeacherName = None,
+    adapt_teacher: teaching.AdaptTeacher = None,
+    teacher_cache: teaching.TeacherCacheFolder = None,
+    seed: options.Seed = 0,
+    time_limit: options.TimeLimit = None,
+    resume: options.Resume = False,
+    allow_changed: options.AllowChanged = None,
+    dry_run: options.DryRun = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    workers: options.Workers = None,
+    precision: options.Precision = None,
+    runs_dir: options.RunsDir = Path("runs"),
+    name: options.Name = None,
+    log_to: options.LogTo = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Train from random weights as DeiT does, with a teacher or without; of no data, on embedded digits."""
+    call("pretrain", dict(locals()))
 
 
 @app.command(rich_help_panel="Train and use")
@@ -167,7 +156,7 @@ def check(
     """Say what is wrong with photos and labels, and whether they can be trained on."""
     given = dict(locals())
     try:
-        result = _work("check", given)
+        result = call("check", given)
     except Exception as error:
         if json and (known := endings.as_known(error)) is not None:
             from deitft.runs.check_files import failure_record
@@ -190,7 +179,7 @@ def resume(
     debug: options.Debug = False,
 ) -> None:
     """Go on with a run that was stopped or killed, as if nothing had happened."""
-    _work("resume", dict(locals()))
+    call("resume", dict(locals()))
 
 
 @app.command(rich_help_panel="Train and use")
@@ -214,7 +203,7 @@ def evaluate(
     debug: options.Debug = False,
 ) -> None:
     """Measure a trained classifier on photos whose classes are known."""
-    _work("evaluate", dict(locals()))
+    call("evaluate", dict(locals()))
 
 
 @app.command(rich_help_panel="Train and use")
@@ -234,7 +223,7 @@ def predict(
     debug: options.Debug = False,
 ) -> None:
     """Name what is in photos, with how sure the classifier is."""
-    _work("predict", dict(locals()))
+    call("predict", dict(locals()))
 
 
 @app.command(rich_help_panel="Train and use")
@@ -250,122 +239,10 @@ def pack(
     debug: options.Debug = False,
 ) -> None:
     """Pack photos into tar shards with an index: fewer files to copy and to list, the same bytes."""
-    _work("pack", dict(locals()))
+    call("pack", dict(locals()))
 
 
-@app.command(rich_help_panel="Look around")
-def models(json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False) -> None:
-    """List the models that have a short name: size, what they have seen, published score."""
-    from deitft.jobs import inventory
-
-    _show(inventory.models(), json, quiet)
-
-
-@app.command(rich_help_panel="Look around")
-def env(json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False) -> None:
-    """Print versions, processor, memory and device: what a bug report needs."""
-    from deitft.jobs import inventory
-
-    with open_progress(quiet=quiet, idle="loading torch …"):
-        found = inventory.env()
-    _show(found, json, quiet)
-
-
-@recipes_app.callback(invoke_without_command=True)
-def _recipes(ctx: typer.Context) -> None:
-    if ctx.invoked_subcommand is None:
-        recipes_list()
-
-
-@recipes_app.command("list")
-def recipes_list(json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False) -> None:
-    """List the shipped recipes (so does `deitft recipes` alone)."""
-    from deitft.jobs import inventory
-
-    _show(inventory.recipes(), json, quiet)
-
-
-@recipes_app.command("show")
-def recipes_show(
-    recipe: options.RecipeArgument,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-) -> None:
-    """Print a recipe with its comments; with --json every field, also those it leaves alone."""
-    from deitft.jobs import inventory
-
-    if json:
-        console.show_json(inventory.recipe_record(recipe))
-    else:
-        console.show_text(inventory.recipe_text(recipe))
-
-
-@recipes_app.command("copy")
-def recipes_copy(
-    recipe: options.RecipeArgument,
-    to: options.Target = None,
-    force: options.Force = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-) -> None:
-    """Write a recipe to a file of your own, to change it there."""
-    from deitft.jobs import inventory
-
-    path = inventory.copy_recipe(recipe, to, force=force)
-    if json:
-        console.show_json({"path": path})
-    else:
-        console.show_text(str(path))
-
-
-@runs_app.callback(invoke_without_command=True)
-def _runs(ctx: typer.Context) -> None:
-    if ctx.invoked_subcommand is None:
-        runs_list()
-
-
-@runs_app.command("list")
-def runs_list(
-    runs_dir: options.RunsDir = Path("runs"),
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-) -> None:
-    """List the runs and what came of them (so does `deitft runs` alone)."""
-    from deitft.jobs import inventory
-
-    _show(inventory.runs(runs_dir), json, quiet)
-
-
-@runs_app.command("rm")
-def runs_rm(
-    names: options.RunNames,
-    runs_dir: options.RunsDir = Path("runs"),
-    yes: options.Yes = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-) -> None:
-    """Delete runs with all their checkpoints, bundles and reports. It asks first."""
-    from deitft.core.units import format_bytes
-    from deitft.jobs import inventory
-
-    runs = [inventory.find_run(name, runs_dir) for name in names]
-    found = list({run.path.resolve(): run for run in runs}.values())  # one that is named twice is one
-    sizes = [inventory.size_of(run) for run in found]
-    sized = list(zip(found, sizes, strict=True))
-    # every answer first: Ctrl-C at any question deletes nothing
-    doomed = [each for each in sized if yes or console.ask(f"delete {each[0].path} ({format_bytes(each[1])})?")]
-    removed = []
-    for run, size in doomed:
-        inventory.remove_run(run)
-        removed.append({"path": run.path, "bytes": size})
-    if json:
-        console.show_json({"removed": removed})
-    elif not quiet:
-        console.talk(f"removed {len(removed)} of {len(found)} runs")
+look_around.add_to(app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -378,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         console.prepare_process(debug=debug)
     try:
-        code = _call(words)
+        code = _run(words)
     except console.StopNow as stopped:
         code = endings.end(stopped.error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: one line and an exit code
@@ -390,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _call(words: list[str]) -> int:
+def _run(words: list[str]) -> int:
     for before, word in zip(["", *words], words, strict=False):
         if not word or re.fullmatch(r"--[a-z-]+=", word):  # else an empty path would mean the folder one is in
             where = f" after {before}" if before else ""

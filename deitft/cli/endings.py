@@ -19,7 +19,7 @@ ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.
 
 def after_interrupt(words: Sequence[str]) -> str:
     """What to do after Ctrl-C with nothing saved."""
-    if words and words[0] in ("finetune", "resume") and "--dry-run" not in words:
+    if words and words[0] in ("finetune", "pretrain", "resume") and "--dry-run" not in words:
         return "without saving; if the run had begun, `deitft resume RUN` goes on from its newest checkpoint"
     return ""
 
@@ -39,6 +39,11 @@ class Verbs(TyperGroup):
             hint = f'did you mean "{near[0]}"?' if near else f"the verbs are {', '.join(known)}"
             raise UsageError(f'{ctx.command_path} has no verb "{args[0]}"', hint, id="USAGE")
         return super().resolve_command(ctx, args)
+
+
+def group(help: str, **more: Any) -> typer.Typer:
+    """A group of verbs."""
+    return typer.Typer(cls=Verbs, help=help, rich_markup_mode="rich", pretty_exceptions_enable=False, **more)
 
 
 def end(error: Exception) -> int:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from deitft.cli.completion import complete_models
+from deitft.cli.completion import complete_models, complete_recipes
+from deitft.cli.options import DATA, TRAINING
 
 TEACHER = "Teacher"
 
@@ -61,5 +62,31 @@ TeacherCacheFolder = Annotated[
         metavar="DIR",
         help="keep what the teacher says of each view; a second run with the same views does not ask again",
         rich_help_panel=TEACHER,
+    ),
+]
+PhotosIfAny = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[DATA]...",
+        help="folder of photos, table or tar shards, as for `finetune`; left out: embedded digits",
+    ),
+]
+Unlabelled = Annotated[
+    bool,
+    typer.Option(
+        "--unlabelled",
+        metavar="",
+        help="the photos have no labels: everything is learned from the teacher",
+        rich_help_panel=DATA,
+    ),
+]
+RecipeIfAny = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="a shipped recipe or a YAML file; left out: pretrain-deit, for the digits pretrain-small",
+        autocompletion=complete_recipes,
+        rich_help_panel=TRAINING,
     ),
 ]

@@ -6,12 +6,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deitft.core.progress import Progress, Silent
-from deitft.core.units import parse_seconds
+from deitft.core.progress import Progress
 from deitft.data.bad_photo import pixel_limit
-from deitft.errors import UsageError
-from deitft.runs import asked
-from deitft.runs.request import ADAPT_WAYS, DASHBOARDS, DISTILL_KINDS, RunResult, TrainRequest
+from deitft.runs.request import RunResult
+from deitft.runs.typed import train_request
 
 
 def finetune(
@@ -69,57 +67,9 @@ def finetune(
         DeitftError: anything that a user can mend; ``.line`` says how.
     """
     started = time.monotonic()  # a time limit counts the imports below, too
-    source = asked.source(data, root, nested, group_by)
+    request = train_request("finetune", dict(locals()))
     from deitft.runs.resume import resume_newest
     from deitft.runs.train import train
 
-    request = TrainRequest(
-        verb="finetune",
-        data=source,
-        model=asked.text(model, "model"),
-        recipe=recipe if isinstance(recipe, str) else str(asked.folder(recipe, "recipe")),
-        set=asked.texts(set, "set"),
-        weights=weights if isinstance(weights, str | None) else str(asked.folder(weights, "weights")),
-        weights_dir=Path(weights_dir) if weights_dir else None,
-        pretrained=pretrained,
-        seed=asked.whole(seed, "seed", 0) or 0,
-        runs_dir=asked.folder(runs_dir, "runs_dir"),
-        name=asked.text(name, "name"),
-        splits=Path(splits) if splits else None,
-        device=device,
-        threads=asked.whole(threads, "threads", 1),
-        workers=asked.whole(workers, "workers", 0),
-        precision=precision,
-        time_limit=duration(time_limit),
-        strict=strict,
-        skip_bad=skip_bad,
-        max_pixels=asked.pixels(max_pixels),
-        allow_leak=allow_leak,
-        resume=resume,
-        allow_changed=asked.texts(allow_changed, "allow_changed"),
-        dry_run=dry_run,
-        log_to=asked.texts(log_to, "log_to", DASHBOARDS),
-        probe=probe,
-        distill=asked.one_of(distill, "distill", DISTILL_KINDS),
-        teacher=asked.named(teacher, "teacher"),
-        adapt_teacher=asked.one_of(adapt_teacher, "adapt_teacher", ADAPT_WAYS),
-        teacher_cache=Path(teacher_cache) if teacher_cache else None,
-        started=started,
-        progress=progress or Silent(),
-    )
     with pixel_limit(request.max_pixels):
         return resume_newest(request) if resume else train(request)
-
-
-def duration(text: str | None) -> float | None:
-    """Seconds of a duration that was typed.
-
-    Raises:
-        UsageError: not a duration.
-    """
-    if asked.text(text, "time_limit") is None or text is None:
-        return None
-    try:
-        return parse_seconds(text)
-    except ValueError as error:
-        raise UsageError(f"--time-limit: {error}", "write 30m, 90s or 1h30m", id="TIME") from error

@@ -182,6 +182,8 @@ def _optim(recipe: Recipe, facts: Facts, steps: Steps) -> OptimPlan:
             batch=steps.batch,
             parameters=facts.parameters,
         )
+    elif optim.lr_batch is not None:
+        lr = lr * steps.batch / optim.lr_batch
     if layer_decay == "auto":
         layer_decay = auto_rules.layer_decay(
             family=facts.family, trainable=trainable, pretrained=facts.pretrained, depth=facts.depth

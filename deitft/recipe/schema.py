@@ -129,6 +129,9 @@ class OptimSection(Section):
 
     name: Literal["adamw", "lamb", "sgd"] = "adamw"
     lr: Positive | Auto = Field("auto", description="peak learning rate, at this recipe's batch")
+    lr_batch: Count | None = Field(
+        None, description="the batch that `lr` is for: it grows with the batch from there (Goyal et al. 2017)"
+    )
     weight_decay: NotNegative = 0.05
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
     eps: Positive = 1e-8
@@ -265,6 +268,8 @@ def contradictions(recipe: Recipe) -> list[str]:
         found.append(f"augment.ratio: {augment.ratio[0]} is above {augment.ratio[1]}")
     if train.length != "auto" and train.length_factor != 1:
         found.append(f"train.length_factor is for the auto length, but train.length is {train.length}")
+    if recipe.optim.lr_batch is not None and recipe.optim.lr == "auto":
+        found.append(f"optim.lr_batch is {recipe.optim.lr_batch}, but optim.lr is auto: write the rate it is for")
     return found + _batch_contradictions(recipe) + _balance_contradictions(recipe)
 
 

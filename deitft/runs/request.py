@@ -46,6 +46,7 @@ class TrainRequest:
     teacher: tuple[str, ...] = ()
     adapt_teacher: str | None = None  # finetune, probe
     teacher_cache: Path | None = None
+    teacher_pretrained: bool = True  # False: a teacher that learns from nothing (the digits')
     unlabelled: bool = False
     started: float = field(default_factory=time.monotonic)
     progress: Progress = field(default_factory=Silent)
@@ -55,7 +56,7 @@ class TrainRequest:
         words = ["deitft", self.verb, *self.data.words()]
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name in ("verb", "data", "started", "progress") or value == item.default:
+            if item.name in NOT_TYPED or value == item.default:
                 continue
             option = "--" + item.name.replace("_", "-")
             if isinstance(value, bool):
@@ -67,6 +68,9 @@ class TrainRequest:
                 words += [option, str(one)]
         return words
 
+
+NOT_TYPED = ("verb", "data", "started", "progress", "teacher_pretrained")
+"""Fields that are no option of their own."""
 
 DASHBOARDS = ("tensorboard", "wandb", "mlflow")
 """What ``log_to`` may name."""

@@ -191,10 +191,11 @@ def _adapting(request: TrainRequest, candidate: Candidate, prepared: Prepared, h
         request,
         verb="finetune",
         model=short or model,
-        recipe="linear-probe" if how == "probe" else "finetune",
+        recipe=_recipe_to_adapt(request, how),
         set=(),
         weights=str(bundle.folder) if bundle is not None else None,
-        pretrained=True,
+        pretrained=request.teacher_pretrained,
+        probe=request.teacher_pretrained,
         name=f"teacher-{label}-{sha256_bytes(canonical_json(identity))[:8]}",
         distill=None,
         teacher=(),
@@ -204,6 +205,12 @@ def _adapting(request: TrainRequest, candidate: Candidate, prepared: Prepared, h
         time_limit=None,
         unlabelled=False,
     )
+
+
+def _recipe_to_adapt(request: TrainRequest, how: str) -> str:
+    if not request.teacher_pretrained:
+        return "pretrain-small"
+    return "linear-probe" if how == "probe" else "finetune"
 
 
 def _sides(prepared: Prepared) -> str:

@@ -1,0 +1,50 @@
+"""Between what was typed and the Python function of the verb: options as keywords, and its result shown."""
+
+from __future__ import annotations
+
+import importlib
+from enum import Enum
+from typing import Any
+
+from deitft.cli import console
+from deitft.cli.bars import open_progress
+
+
+def call(verb: str, given: dict[str, Any]) -> Any:
+    """Call a verb's Python function with what was typed, show what comes back, and hand it on."""
+    as_json, quiet = given.pop("json"), given.pop("quiet")
+    del given["debug"]  # ``main`` has seen it
+    asked = {name: _plain(value) for name, value in given.items()}
+    for name in {"set", "log_to", "allow_changed", "root", "teacher"} & asked.keys():
+        asked[name] = tuple(asked[name] or ())
+    if "allow_changed" in asked:  # one error may name several fields: they can be given as it lists them
+        asked["allow_changed"] = tuple(word for text in asked["allow_changed"] for word in text.split(","))
+    with open_progress(quiet=quiet, idle="loading torch …") as progress:
+        job = getattr(importlib.import_module(f"deitft.jobs.{verb}"), verb)
+        result = job(**asked, progress=progress)
+    show(result, as_json, quiet)
+    return result
+
+
+def _plain(value: Any) -> Any:
+    """A choice as its text."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+def show(result: Any, as_json: bool, quiet: bool) -> None:
+    """Print a result: for scripts as JSON, for people as pairs, findings or a table."""
+    if as_json:
+        console.show_json(result.record())
+    elif hasattr(result, "findings"):
+        console.show_findings(result.findings)
+        console.out()
+        console.show_pairs(result.summary())
+    elif hasattr(result, "columns"):
+        if result.rows:
+            console.show_table(result.columns, result.rows)
+        for remark in () if quiet else result.remarks:
+            console.talk(remark)
+    else:
+        console.show_pairs(result.summary())
