@@ -71,6 +71,8 @@ def ours(asked: argparse.Namespace, data: Path, number: int, size: int) -> float
     steps = asked.steps if size == SIZES[-1] else 2 * asked.steps
     if size != SIZES[-1]:
         settings += (f"train.train_size={16 if asked.smoke else size}", "train.full_size_from=0.99")
+    else:
+        settings += ("train.full_size_from=0.0",)
     trial = Trial(
         data=data,
         model=f"{MODEL}.fb_in1k",

@@ -21,7 +21,7 @@ from deitft.cli import console, endings, options
 from deitft.cli.bars import open_progress
 from deitft.core.records import version_of
 from deitft.data.source import Source
-from deitft.errors import InterruptError, UsageError
+from deitft.errors import DeitftError, InterruptError, UsageError
 
 
 def _group(help: str, **more: Any) -> typer.Typer:
@@ -164,8 +164,8 @@ def check(
     given = dict(locals())
     try:
         result = _work("check", given)
-    except Exception as error:
-        if json and (known := endings.as_known(error)) is not None:
+    except DeitftError as known:
+        if json:
             from deitft.runs.check_files import failure_record
 
             console.show_json(failure_record(Source.of(data), known))
