@@ -33,8 +33,9 @@ SETTINGS = (
     *("--weight-decay", "0.05", "--layer-decay", "0.75", "--drop-path", "0.1"),
     *("--amp", "--amp-dtype", "bfloat16", "--device", "cpu", "--sched-on-updates"),
 )
-"""What is shared with our own recipe: AdamW, its peak rate, decay, layer decay, drop-path, batch, precision. Length,
-size and changes of photos are timm's: 8 epochs at 224 px, crop and colour, and 90 % of the shorter side in tests.
+"""What is shared with our own recipe: AdamW, its peak rate, decay, layer decay, drop-path, batch, precision.
+
+Length, size and changes of photos are timm's: 8 epochs at 224 px, crop and colour; tests see 90 % of the shorter side.
 """
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
