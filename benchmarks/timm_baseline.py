@@ -35,7 +35,8 @@ SETTINGS = (
 )
 """What is shared with our own recipe: AdamW, its peak rate, decay, layer decay, drop-path, batch, precision.
 
-Length, size and changes of photos are timm's: 8 epochs at 224 px, crop and colour; tests see 90 % of the shorter side.
+Length, size and changes of photos are timm's: 8 epochs at 224 px, crop and colour. Its tests see 90 % of the
+shorter side.
 """
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
