@@ -49,7 +49,7 @@ Row = dict[str, str]
 def main() -> None:
     """All three ways with one seed before the next; ends with the table."""
     parser = options(__doc__, "runs/leak-worth")
-    parser.add_argument("--articles", type=int, default=300)
+    parser.add_argument("--articles", type=int, default=600)
     parser.add_argument("--model", default="deit_ti")
     parser.add_argument("--seeds", nargs="*", type=int, default=(0, 1, 2))
     asked = parser.parse_args()
