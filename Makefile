@@ -6,8 +6,9 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # Whole, so that processes which measure coverage from another folder write it here and nowhere else.
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
-.PHONY: setup check test demo fmt clean test-slow reference bench-tables bench-clothing bench-timm bench-small-data \
-	bench-speed bench-time-limit bench-dry-run bench-kill-cost bench-parity bench-attention bench-resume bench-entries
+.PHONY: setup check test demo fmt clean test-slow test-negative-controls reference bench-tables bench-clothing \
+	bench-timm bench-small-data bench-speed bench-time-limit bench-dry-run bench-kill-cost bench-parity \
+	bench-attention bench-resume bench-entries bench-decode-speed bench-aspect bench-leak-worth
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -28,10 +29,14 @@ check: $(STAMP)
 	$(VENV)/bin/codespell deitft recipes docs tests benchmarks README.md CHANGELOG.md CONTRIBUTING.md
 
 test: $(STAMP)
-	$(PY) -m pytest -n 2 --dist worksteal -m 'not slow' --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(PY) -m pytest -n 2 --dist worksteal -m 'not slow and not control' --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 test-slow: $(STAMP)
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest -m 'slow and not control'
+
+# Each guard of the fault table is taken away, and a test of its row has to turn red.
+test-negative-controls: $(STAMP)
+	$(PY) -m pytest -n 2 --dist worksteal -m control
 
 demo: $(STAMP)
 	$(PY) benchmarks/demo.py
@@ -73,6 +78,15 @@ bench-resume: $(STAMP)
 
 bench-entries: $(STAMP)
 	$(PY) benchmarks/entries.py
+
+bench-decode-speed: $(STAMP)
+	$(PY) benchmarks/decode_speed.py
+
+bench-aspect: $(STAMP)
+	$(PY) benchmarks/aspect.py
+
+bench-leak-worth: $(STAMP)
+	$(PY) benchmarks/leak_worth.py
 
 reference: $(STAMP)
 	$(PY) docs/generate.py

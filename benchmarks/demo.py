@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deitft.data.digits import write_digits
 
-DIGITS, RUNS = Path("runs/digits"), Path("runs/demo")
+DIGITS, RUNS = Path("runs/digits"), Path("runs/demo-digits")
 EPOCHS = {"resnet10t": 10, "deit_ti": 18, "vit_ti": 18}
 """A small convnet learns digits from nothing in fewer passes than a transformer does."""
 SETTINGS = [

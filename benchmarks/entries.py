@@ -22,6 +22,7 @@ import tarfile
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def peak() -> float:
     return resident_peak() / 1e6
 
 
-def made_up(catalog: object) -> object:
+def made_up(catalog: object) -> Any:
     """Facts as reading would have told them: random content, the real stamps."""
     from deitft.data.catalog import Catalog
     from deitft.data.photo_cache import COLUMNS, PhotoFacts

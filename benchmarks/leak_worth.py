@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 from command import ledger_of, options
 from ledger import Ledger
-from photos import clothing, draw, few
+from photos import draw, of_study
 from PIL import Image
 from tables import leak_worth
 from trial import Trial, carry_out, measured, table
@@ -49,12 +49,12 @@ Row = dict[str, str]
 def main() -> None:
     """All three ways with one seed before the next; ends with the table."""
     parser = options(__doc__, "runs/leak-worth")
-    parser.add_argument("--articles", type=int, default=300)
+    parser.add_argument("--articles", type=int, default=600)
     parser.add_argument("--model", default="deit_ti")
     parser.add_argument("--seeds", nargs="*", type=int, default=(0, 1, 2))
     asked = parser.parse_args()
     ledger = ledger_of(asked, "leak-worth")
-    source = few(clothing(asked.shared), asked.place / "few") if asked.smoke else clothing(asked.shared)
+    source = of_study(asked)
     count = 100 if asked.smoke else asked.articles
     data = articles(source, asked.place / f"articles-{count}", count)
     for seed in asked.seeds:

@@ -41,6 +41,7 @@ SETTINGS = (
     "train.patience=4",
     "train.save_every=1s",
     "train.keep_checkpoints=2",
+    "mixing.chance=1.0",
     "mixing.mixup=0.8",
     "mixing.cutmix=1.0",
     "augment.policy=randaugment",

@@ -254,7 +254,8 @@ def aspects(rows: Sequence[Row]) -> str:
         mean = {name: statistics.mean(row["val"]["top1"] for row in of) for name, of in by_aspect.items()}
         below = 100 * (max(mean.values()) - mean[taken[kind]])
         cells = [_on_val(by_aspect.get(name, [])) for name in three]
-        near = "not all run" if len(mean) < len(three) else "yes" if below <= NEAR_BEST else "no"
+        seeds = {len({row["subject"]["seed"] for row in by_aspect.get(name, [])}) for name in three}
+        near = "not all run" if len(seeds) > 1 or 0 in seeds else "yes" if below <= NEAR_BEST else "no"
         lines.append([*kind, len(by_aspect[taken[kind]]), *cells, taken[kind], f"{below:.2f}: {near}"])
     head = ("data", "recipe", "model", "seeds", *(f"{name}: val top-1 %; loss" for name in three), "auto is")
     return markdown((*head, f"points below the best: within {NEAR_BEST}?"), lines)

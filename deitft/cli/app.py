@@ -19,7 +19,7 @@ from deitft.cli import console, endings, look_around, options, teaching
 from deitft.cli.work import call
 from deitft.core.records import version_of
 from deitft.data.source import Source
-from deitft.errors import InterruptError, UsageError
+from deitft.errors import DeitftError, InterruptError, UsageError
 
 app = endings.group("Fine-tune DeiT and its rivals on a folder of photos, and see how good they are.")
 
@@ -157,8 +157,8 @@ def check(
     given = dict(locals())
     try:
         result = call("check", given)
-    except Exception as error:
-        if json and (known := endings.as_known(error)) is not None:
+    except DeitftError as known:
+        if json:
             from deitft.runs.check_files import failure_record
 
             console.show_json(failure_record(Source.of(data), known))

@@ -26,7 +26,7 @@ PLAIN = 1.0
 """A photo whose fine structure has fewer grey levels (root mean square) has none to compare."""
 HOPELESS = 0.80
 """Below this correlation at half the size no refinement helps: 3,483 copies of all kinds had 0.88 at least
-(measured: benchmarks/near_duplicates.py)."""
+(looked at once; benchmarks/near_duplicates.py measures what is found with it)."""
 
 Plane = npt.NDArray[np.float32]
 

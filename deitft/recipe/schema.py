@@ -159,7 +159,9 @@ class AugmentSection(Section):
     ratio: tuple[Positive, Positive] = (0.75, 1.3333333333333333)
     flip: Share = Field(0.5, description="chance of a horizontal flip")
     vertical_flip: Share = 0.0
-    color_jitter: NotNegative = Field(0.3, description="brightness, contrast, saturation; not with randaugment")
+    color_jitter: NotNegative = Field(
+        0.3, description="brightness, contrast, saturation; with light and three_augment only"
+    )
     erasing: Share = Field(0.1, description="chance of random erasing, by normal noise")
     repeats: Count = Field(1, description="views of a photo in one batch (repeated augmentation)")
     albumentations: tuple[dict[str, Any], ...] = Field(

@@ -97,11 +97,13 @@ def count_steps(
         total=total,
         warmup=warmup,
         validate=min(max(total, 1), convert.steps("train.validate_every", train.validate_every, auto_epochs=1.0)),
-        # A share below 1 asks for an end at full size: a run of a few steps has one, too.
-        full_size_from=min(
-            math.ceil(round(small_share * total, 6)), total if small_share == 1 else max(total - 1, 0)
-        ),
+        full_size_from=full_size_step(small_share, total),
     )
+
+
+def full_size_step(small_share: float, total: int) -> int:
+    """The first step at full size. A share below 1 asks for an end at full size, also in a run of a few steps."""
+    return min(math.ceil(round(small_share * total, 6)), total if small_share == 1 else max(total - 1, 0))
 
 
 def _seconds_per_step(facts: Facts, batch: int, small_share: float, size_share: float) -> float | None:

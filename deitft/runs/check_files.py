@@ -20,9 +20,10 @@ COLUMNS = ("id", "severity", "path", "reason", "suggestion", "other", "kind", "d
 
 
 def failure_record(data: Source, error: DeitftError) -> dict[str, Any]:
-    """Plain data for ``--json`` and ``check.json`` where photos and labels could not be read at all.
+    """Plain data for ``--json``, and for ``check.json`` where photos and labels could not be read at all.
 
-    The fields are those of ``CheckResult.record``; ``error`` holds the line that stderr has, too.
+    The fields are those of ``CheckResult.record``, empty where the check did not come to its end; ``error`` says
+    why, with the line that stderr has, too.
     """
     return {
         "version": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -185,7 +186,10 @@ def _read(asked: CheckRequest, out: Path, progress: Progress, stop: StopFlag) ->
     try:
         return read_catalog(asked.data, workers=asked.workers, progress=progress, stop=stop)
     except DataError as error:
-        write_json(out / RECORD, {**failure_record(asked.data, error), "data": data_name(asked.data)})
+        with contextlib.suppress(OSError):  # what was wrong with the data is what has to be said
+            write_json(out / RECORD, {**failure_record(asked.data, error), "data": data_name(asked.data)})
+            for older in (DETAILS, PAGE):
+                (out / older).unlink(missing_ok=True)
         raise
 
 

@@ -19,6 +19,7 @@ from deitft.data.stream import EvalStream, TrainStream
 from deitft.evaluation.predict import predict
 from deitft.models.build import Classifier
 from deitft.recipe.plan_types import Plan
+from deitft.recipe.steps import full_size_step
 from deitft.runs.learning import learning_of
 from deitft.runs.prepare import Prepared
 from deitft.training.state import new_state
@@ -82,7 +83,7 @@ def measure(
     allowed = STEP_SECONDS if limit is None else min(STEP_SECONDS, 0.1 * limit / max(len(sizes), 1))
     with progress.task("measuring this machine's speed", len(sizes) * (MOST_STEPS + WARM_STEPS)) as task:
         for size in sizes:
-            at_size = replace(plan, train_size=size, full_size_from_step=plan.total_steps)
+            at_size = replace(plan, train_size=size, full_size_from_step=WARM_STEPS + MOST_STEPS)
             times = _step_seconds(trial, at_size, prepared, stop, task.advance, allowed)
             seconds[size] = float(np.median(times))
             taken += len(times)
@@ -189,7 +190,7 @@ def steps_within(
     small_share = plan.full_size_from_step / max(plan.total_steps, 1)
 
     def ends(steps: int) -> bool:
-        shorter = replace(plan, total_steps=steps, full_size_from_step=round(small_share * steps))
+        shorter = replace(plan, total_steps=steps, full_size_from_step=full_size_step(small_share, steps))
         outlook = forecast(shorter, costs, parameters, elapsed=elapsed, probe_photos=probe_photos)
         return outlook.total_seconds <= USED_SHARE * limit
 

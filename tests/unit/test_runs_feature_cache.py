@@ -63,6 +63,15 @@ def test_a_file_that_is_not_whole_is_none(file: Path, keep: int) -> None:
     assert look(file, "a", "b") == 0
 
 
+@pytest.mark.parametrize(("place", "value"), [(10, 99), (8, 1), (6, 255)])  # compression, flags, version
+def test_a_file_that_is_damaged_in_its_directory_is_none(file: Path, place: int, value: int) -> None:
+    look(file, "a", "b")
+    data = bytearray(file.read_bytes())
+    data[data.index(b"PK\x01\x02") + place] = value
+    file.write_bytes(data)
+    assert look(file, "a", "b") == 2
+
+
 def test_a_file_of_other_features_is_none(file: Path) -> None:
     look(file, "a", "b", width=2)
     assert look(file, "a", "c") == 1 + 2, "all of them, as the ones that were kept have another width"
