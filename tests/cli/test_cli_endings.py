@@ -126,7 +126,13 @@ def test_N4_a_real_ctrl_c_reaches_a_running_program(tmp_path) -> None:
         "inventory.models = models; sys.argv = ['deitft', 'models']; sys.exit(main())"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        # as from a terminal, also where the tests themselves run in the background with SIGINT ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
