@@ -65,7 +65,7 @@ def test_a_golden_split():
     assert "".join("RVT"[side] for side in assign(catalog, seed=1).split) != GOLDEN
 
 
-GOLDEN = "VRRRVRRRRTRR" + "RRTRR"
+GOLDEN = "VRRRTRTRRRRR" + "RRTRR"
 
 
 def test_the_least_of_several_hashes_is_spread_evenly():
