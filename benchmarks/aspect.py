@@ -18,7 +18,7 @@ from typing import Any
 
 from command import ledger_of, options
 from ledger import Ledger
-from photos import SPLITS, clothing, few
+from photos import SPLITS, of_study
 from PIL import Image
 from tables import aspects
 from trial import Trial, carry_out, measured, table
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=(0, 1, 2))
     asked = parser.parse_args()
     ledger = ledger_of(asked, "aspect")
-    plain = few(clothing(asked.shared), asked.place / "few") if asked.smoke else clothing(asked.shared)
+    plain = of_study(asked)
     folders = {"as it is": plain, "padded to 1:3": padded(plain, asked.place / f"{plain.name}-padded")}
     for seed in asked.seeds:
         for model in asked.models:

@@ -9,7 +9,7 @@ after an interruption: finished runs are not repeated, a stopped one is resumed.
 from __future__ import annotations
 
 from command import ledger_of, options
-from photos import clothing, few
+from photos import of_study
 from trial import Trial, carry_out, measured
 
 MODELS = ("deit_ti", "mobilenetv2")
@@ -24,9 +24,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=(0, 1, 2))
     asked = parser.parse_args()
     ledger = ledger_of(asked, "clothing")
-    data = clothing(asked.shared)
-    if asked.smoke:
-        data = few(data, asked.place / "few")
+    data = of_study(asked)
     for recipe in asked.recipes:
         for seed in asked.seeds:
             for model in asked.models:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from command import ledger_of, options, timed
-from photos import clothing, few, forget, plain
+from photos import forget, of_study, plain
 from trial import Trial, measured
 
 CASES = (
@@ -32,7 +32,7 @@ def main() -> None:
     """Case after case; ends with the ratios."""
     asked = options(__doc__, "runs/dry-run").parse_args()
     ledger = ledger_of(asked, "dry-run")
-    source = few(clothing(asked.shared), asked.place / "few") if asked.smoke else clothing(asked.shared)
+    source = of_study(asked)
     for model, recipe, size in CASES:
         data = source
         if size is not None:

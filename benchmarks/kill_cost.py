@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from command import ledger_of, options, shown, timed
-from photos import clothing, few, forget
+from photos import forget, of_study
 from resume_kills import left
 from trial import Trial, measured, weights_digests, windows
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--draw", type=int, default=0, help="which random moments; a record each")
     asked = parser.parse_args()
     ledger = ledger_of(asked, "kill-cost")
-    data = few(clothing(asked.shared), asked.place / "few") if asked.smoke else clothing(asked.shared)
+    data = of_study(asked)
     settings = ("train.length=60 steps", "train.save_every=1s") if asked.smoke else ()
     trial = Trial(
         data=data,

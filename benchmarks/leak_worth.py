@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 from command import ledger_of, options
 from ledger import Ledger
-from photos import clothing, draw, few
+from photos import draw, of_study
 from PIL import Image
 from tables import leak_worth
 from trial import Trial, carry_out, measured, table
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=(0, 1, 2))
     asked = parser.parse_args()
     ledger = ledger_of(asked, "leak-worth")
-    source = few(clothing(asked.shared), asked.place / "few") if asked.smoke else clothing(asked.shared)
+    source = of_study(asked)
     count = 100 if asked.smoke else asked.articles
     data = articles(source, asked.place / f"articles-{count}", count)
     for seed in asked.seeds:

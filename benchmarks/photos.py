@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import os
@@ -76,6 +77,12 @@ def with_test(root: Path, folder: Path, size: int, seed: int) -> Path:
 def plain(root: Path, folder: Path, size: int, seed: int) -> Path:
     """A draw as one folder a class, without splits."""
     return write_folder(folder, draw(root, size, seed))
+
+
+def of_study(asked: argparse.Namespace) -> Path:
+    """The photos of a study: clothing-small; to try a script (``--smoke``) a few of them."""
+    whole = clothing(asked.shared)
+    return few(whole, asked.place / "few") if asked.smoke else whole
 
 
 def few(root: Path, folder: Path) -> Path:

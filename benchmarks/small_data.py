@@ -11,7 +11,7 @@ the classes, three times; what is not drawn is test (at least 2,781 photos). The
 from __future__ import annotations
 
 from command import ledger_of, options
-from photos import by_class, clothing, digests, few, with_test
+from photos import by_class, digests, of_study, with_test
 from trial import Trial, carry_out, measured
 
 RECIPES = {
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--model", default="deit_ti")
     asked = parser.parse_args()
     ledger = ledger_of(asked, "small-data")
-    source = few(clothing(asked.shared), asked.place / "few") if asked.smoke else clothing(asked.shared)
+    source = of_study(asked)
     universe = digests(path for paths in by_class(source).values() for path in paths)
     for seed in asked.seeds:
         for size in asked.sizes:

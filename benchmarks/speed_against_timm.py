@@ -19,7 +19,7 @@ from typing import Any
 
 from command import ledger_of, options, until
 from ledger import Ledger
-from photos import clothing, few, forget
+from photos import forget, of_study
 from timm_baseline import MODEL, threads, train_command
 from timm_log import between
 from trial import Trial, windows
@@ -35,10 +35,9 @@ def main() -> None:
     parser.add_argument("--warm", type=int, default=10, help="steps that are left out")
     parser.add_argument("--steps", type=int, default=10, help="steps that are measured, twice as many at 160 px")
     asked = parser.parse_args()
-    data = clothing(asked.shared)
+    data = of_study(asked)
     if asked.smoke:
         asked.warm, asked.steps = 1, 2
-        data = few(data, asked.place / "few")
     (asked.place / "logs").mkdir(parents=True, exist_ok=True)
     ledger = ledger_of(asked, "speed-against-timm")
     for number in range(asked.rounds):

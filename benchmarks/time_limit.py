@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from command import ledger_of, options, timed
-from photos import clothing, few, forget
+from photos import forget, of_study
 from trial import Trial
 
 SPINNING = 2
@@ -35,9 +35,7 @@ def main() -> None:
     parser.add_argument("--model", default="deit_ti")
     asked = parser.parse_args()
     ledger = ledger_of(asked, "time-limit")
-    data = clothing(asked.shared)
-    if asked.smoke:
-        data = few(data, asked.place / "few")
+    data = of_study(asked)
     for number in range(asked.times):
         for case in ("idle", "busy"):
             if f"{case}-{number}" not in ledger:

@@ -21,7 +21,7 @@ from typing import Any
 import timm
 import torch
 from command import ledger_of, options, timed
-from photos import clothing, digests, few, verdicts
+from photos import digests, of_study, verdicts
 from PIL import Image
 from timm_log import best_epoch, epoch_speeds
 
@@ -48,9 +48,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=(0, 1, 2))
     asked = parser.parse_args()
     ledger = ledger_of(asked, "clothing")
-    data = clothing(asked.shared)
-    if asked.smoke:
-        data = few(data, asked.place / "few")
+    data = of_study(asked)
     for seed in asked.seeds:
         if f"clothing-timm-train-{MODEL}-{seed}" not in ledger:
             ledger.add(f"clothing-timm-train-{MODEL}-{seed}", one_seed(asked, data, seed))

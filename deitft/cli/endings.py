@@ -43,7 +43,7 @@ class Verbs(TyperGroup):
 
 def end(error: Exception) -> int:
     """Say one line about an error, and give its exit code."""
-    known = as_known(error)
+    known = _as_known(error)
     if known is None:
         console.report_bug(error)
         return console.BUG_CODE
@@ -51,7 +51,7 @@ def end(error: Exception) -> int:
     return known.exit_code
 
 
-def as_known(error: Exception) -> DeitftError | None:
+def _as_known(error: Exception) -> DeitftError | None:
     """An error with an id: our own, a mistyped command line, or what the system refused; else None, a bug."""
     if isinstance(error, DeitftError):
         return error

@@ -10,8 +10,16 @@ from collections.abc import Iterator, Mapping
 from io import TextIOWrapper
 
 
-def own_streams() -> None:
-    """Called first in a child: other objects for stdout and stderr, on the same files.
+def as_child() -> None:
+    """Called first in a child: streams of its own, and when to stop is decided by the process that asked."""
+    _own_streams()
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _own_streams() -> None:
+    """Other objects for stdout and stderr, on the same files.
 
     At the fork another thread may have been writing, the one that moves the bar: its lock on the stream stays
     locked in the child, and a child flushes its streams at its end.

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from deitft.core.forked import how_it_ended, own_streams, signals_held_back
+from deitft.core.forked import as_child, how_it_ended, signals_held_back
 from deitft.data.catalog import shown
 from deitft.data.crops import Colour, Pixels
 from deitft.data.decode import BadPhotoError, decode
@@ -175,9 +175,7 @@ def start_worker(number: int) -> None:
 
     It has one thread.
     """
-    own_streams()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+    as_child()
     torch.set_num_threads(1)
 
 

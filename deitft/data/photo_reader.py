@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from deitft.core.forked import own_streams
+from deitft.core.forked import as_child
 from deitft.data.bad_photo import max_pixels
 from deitft.data.catalog import BadPhoto
 from deitft.data.colour import PhotoNote
@@ -61,10 +61,7 @@ def start(parent: int, places: Places, watch: Watch) -> None:
     """
     global _places, _reader  # one process, one data set
     _places, _reader = places, Reader(watch)
-    own_streams()
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    as_child()
     if hasattr(signal, "SIGPROF"):
         signal.signal(signal.SIGPROF, signal.SIG_DFL)  # what the clock of a photo sends
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

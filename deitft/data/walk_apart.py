@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
+from deitft.core.forked import as_child
 from deitft.data.walk import Walker
 
 ALONE = 20_000
@@ -67,18 +67,11 @@ def _processes(folders: int) -> int:
 def _apart(root: str, folders: Sequence[str], processes: int) -> list[Part] | None:
     """The parts, each walked as if it were alone; None where a process was killed."""
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, context, initializer=_leave_signals) as pool:
+    with ProcessPoolExecutor(processes, context, initializer=as_child) as pool:
         try:
             return list(pool.map(_walk_one, [root] * len(folders), folders))
         except BrokenProcessPool:
             return None
-
-
-def _leave_signals() -> None:
-    """When to stop is decided by the process that asked."""
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _walk_one(root: str, folder: str) -> Part:

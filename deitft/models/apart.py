@@ -10,14 +10,13 @@ import contextlib
 import json
 import multiprocessing as mp
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from deitft.core.forked import how_it_ended, own_streams, signals_held_back
+from deitft.core.forked import as_child, how_it_ended, signals_held_back
 from deitft.errors import DataError
 
 SPARE_BYTES = 512 * 1024 * 1024
@@ -66,9 +65,7 @@ def _fault(file: Path, what: str) -> DataError:
 
 
 def _work(work: Work, file: Path, folder: Path, answer: Path) -> None:
-    own_streams()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # a group's signals are for the process that waits
+    as_child()
     torch.set_num_threads(1)
     limit(file.stat().st_size)
     try:

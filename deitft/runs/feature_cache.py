@@ -30,8 +30,11 @@ MOST_BYTES = 256 * 1024 * 1024
 MOST_BYTES_OF_ALL = 1024 * 1024 * 1024
 """Bytes of all files at most: those used last stay."""
 
-_DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, RuntimeError, ArithmeticError)
-"""What numpy and zipfile raise of damaged files, beside BadZipFile: an unknown compression, a password, a length."""
+_DAMAGED = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, EOFError),
+    *(RuntimeError, ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile),
+)
+"""What numpy and zipfile raise of damaged files: an unknown compression, a password, a length beyond the end."""
 
 
 
@@ -81,7 +84,7 @@ def _load(file: Path) -> tuple[npt.NDArray[np.uint8], Logits]:
     try:
         with open_private(file) as opened, np.load(opened, allow_pickle=False) as stored:
             table, kept = stored["digests"], stored["features"]
-    except (*_DAMAGED, MemoryError, struct.error, zipfile.BadZipFile):
+    except _DAMAGED:
         return nothing
     whole = table.dtype == np.uint8 and kept.dtype == np.float32 and kept.ndim == 2
     if not whole or table.shape != (len(kept), 32) or not np.isfinite(kept).all():
