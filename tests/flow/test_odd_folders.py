@@ -62,7 +62,7 @@ def test_three_hundred_classes_of_four(tmp_path):
 
 
 def test_one_class_at_95_percent(tmp_path):
-    root = photos(tmp_path / "p", {"hats": 10, "shoes": 190}, size=(9, 8))
+    root = photos(tmp_path / "p", {"hats": 15, "shoes": 285}, size=(9, 8))
     record, metrics, page = finished(root, tmp_path)
     assert 0.9 < metrics["test"]["majority"] < 1
     assert "IMBALANCE" in [found["id"] for found in record["findings"]]

@@ -13,6 +13,7 @@ import pytest
 from deitft.core.records import csv_text
 from deitft.data.catalog import NONE, TEST, TRAIN, VAL, Catalog, object_column
 from deitft.data.splits import COLUMNS, _Carving, assign, held_out_share, read_splits, write_splits
+from deitft.data.units import _uniform
 from deitft.errors import DataError, MissingInputError
 
 
@@ -64,7 +65,19 @@ def test_a_golden_split():
     assert "".join("RVT"[side] for side in assign(catalog, seed=1).split) != GOLDEN
 
 
-GOLDEN = "VRRRVRRRRTRR" + "RRTRR"
+GOLDEN = "VRRRTRTRRRRR" + "RRTRR"
+
+
+def test_the_least_of_several_hashes_is_spread_evenly():
+    """Five photos of an article stand for it by the least of their hashes: it must not be drawn more often."""
+    draws = np.random.default_rng(0).integers(0, 2**64, (20_000, 5), dtype=np.uint64, endpoint=False)
+    for values in (draws[:, 0], draws.min(axis=1)):
+        spread = _uniform(values)
+        assert 0 <= spread.min() < spread.max() < 1
+        counts = np.histogram(spread, bins=10, range=(0, 1))[0]
+        assert abs(counts / 2_000 - 1).max() < 0.1
+    raw = np.histogram(draws.min(axis=1) / 2**64, bins=10, range=(0, 1))[0]
+    assert raw[0] > 1.8 * 2_000
 
 
 def test_shares_are_kept_on_average():
