@@ -84,7 +84,8 @@ class SampleOrder:
     def __init__(self, plan: Plan, labels: Indices) -> None:
         self.seed, self.balance, self.labels = plan.seed, plan.balance, labels
         self.repeats = plan.augment.repeats
-        self.photos_a_step = plan.batch // self.repeats
+        self.batch = plan.batch
+        self.photos_a_step = -(-plan.batch // self.repeats)
         self._epoch = lru_cache(maxsize=4)(self._make_epoch)
 
     def at(self, step: int) -> tuple[Indices, Indices, Indices]:
@@ -92,6 +93,8 @@ class SampleOrder:
 
         Repeated augmentation shows the step's photos ``repeats`` times. Each time they are turned by one place,
         so that neighbours, which mixing pairs up, are not the same two photos again, nor one photo with itself.
+        Where ``repeats`` does not divide the batch, the last photos are shown once less. A batch may be larger
+        than the set: it then goes on with the next epochs' orders, whose views are others.
         """
         count = len(self.labels)
         places = step * self.photos_a_step + np.arange(self.photos_a_step)
@@ -106,7 +109,7 @@ class SampleOrder:
             (np.roll(ids, -turn), np.roll(epochs, -turn), np.roll(seen * self.repeats + turn, -turn))
             for turn in range(self.repeats)
         ]
-        first, second, third = (np.concatenate([turn[part] for turn in turns]) for part in range(3))
+        first, second, third = (np.concatenate([turn[part] for turn in turns])[: self.batch] for part in range(3))
         return first, second, third
 
     def _make_epoch(self, epoch: int) -> tuple[Indices, Indices]:

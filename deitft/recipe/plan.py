@@ -200,6 +200,7 @@ def _optim(recipe: Recipe, facts: Facts, steps: Steps) -> OptimPlan:
         warmup_steps=steps.warmup,
         schedule=optim.schedule,
         final_lr_share=optim.final_lr_share,
+        decay_distill_token=optim.decay_distill_token,
     )
 
 

@@ -29,6 +29,7 @@ class OptimPlan:
     warmup_steps: int
     schedule: Literal["cosine", "linear", "constant"]
     final_lr_share: float
+    decay_distill_token: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,6 +141,10 @@ class OptimSection(Section):
     warmup: LengthText = "auto"
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     final_lr_share: Share = Field(0.0, description="lr at the end, as a share of the peak")
+    decay_distill_token: bool = Field(
+        False,
+        description="weight decay on the distillation token, as in DeiT's own run (timm 0.3.2); timm today: no",
+    )
 
 
 class AugmentSection(Section):
@@ -221,6 +225,9 @@ class DistillSection(Section):
     reduction: Literal["batchmean", "numel"] = Field(
         "batchmean", description="numel divides the soft loss by the number of classes too, as DeiT's code does"
     )
+    teacher_size: Annotated[int, Field(ge=16, le=2048)] | Auto = Field(
+        "auto", description="pixels a side at which the teacher sees a full view; auto: its own"
+    )
     cache_views: Count | None = Field(
         None,
         description="epochs after which the same views come again: an approximation that a small cache serves",
@@ -276,15 +283,13 @@ def contradictions(recipe: Recipe) -> list[str]:
 
 
 def _batch_contradictions(recipe: Recipe) -> list[str]:
-    """Whole batches only: micro-batches, repeats and pairs must fit in."""
+    """Whole batches only: micro-batches and pairs must fit in."""
     batch, micro = recipe.train.batch, recipe.train.micro_batch
     if not isinstance(batch, int):
         return []
     found = []
     if isinstance(micro, int) and batch % micro:
         found.append(f"train.micro_batch {micro} does not divide train.batch {batch}")
-    if batch % recipe.augment.repeats:
-        found.append(f"augment.repeats {recipe.augment.repeats} does not divide train.batch {batch}")
     if batch % 2 and recipe.mixing.chance and (recipe.mixing.mixup or recipe.mixing.cutmix):
         found.append(f"mixing pairs photos up: train.batch {batch} must be even (or mixing.chance 0)")
     return found

@@ -120,7 +120,8 @@ def _batches(recipe: Recipe, facts: Facts, pre: Preprocessing, mistakes: list[st
         batch = auto_rules.batch(photos, repeats=repeats)
     else:
         batch = train.batch
-        if math.ceil(batch / repeats) > photos:
+        # Repeated augmentation shows photos several times anyway: on a small folder more often than asked.
+        if repeats == 1 and batch > photos:
             mistakes.append(f"train.batch {batch} is more than the {photos} train photos")
     if train.micro_batch != "auto":
         # The schema has seen to a given batch; the auto batch is known only here.

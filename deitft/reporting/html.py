@@ -97,6 +97,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "percent": tables.percent,
         "interval": tables.interval,
+        "points": tables.points,
         "shortened": shortened,
         "duration": format_seconds,
         "thumbnail": _thumbnail,

@@ -52,6 +52,34 @@ class HeadRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPart:
+    """What the distillation token learned, beside the heads' own scores; photos are those of the claim split.
+
+    ``alone``: the distillation head alone listened to the teacher; ``kind`` is "hard" or "soft". ``voices`` name
+    the rows and columns of ``disagreement`` [K, K], shares in 0..1, or None for a teacher that could not be asked
+    (``note`` says why). ``sides``: of the ``apart`` photos on which teacher and label differ, how many each voice
+    calls as the label does and as the teacher does. ``gains``: (what, points of top-1 as a share, low, high),
+    paired. ``layers``: cosine of the two tokens after each block and as the heads see them, means over
+    ``cosine_photos``; ``cosine_in`` that of the learned tokens themselves.
+    """
+
+    alone: bool
+    kind: str
+    teachers: Sequence[str]
+    teacher: Estimate
+    voices: Sequence[str]
+    disagreement: Sequence[Sequence[float]]
+    fusions_apart: float
+    apart: int = 0
+    sides: Sequence[tuple[str, int, int]] = ()
+    gains: Sequence[tuple[str, Estimate]] = ()
+    cosine_in: float | None = None
+    layers: Sequence[float] = ()
+    cosine_photos: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhotoCase:
     """A photo and what the model said of it.
 
@@ -209,6 +237,7 @@ class ReportData:
     per_class: Sequence[ClassRow] = ()
     heads: Sequence[HeadRow] = ()
     head_agreement: float | None = None
+    token: TokenPart | None = None
     calibration: Calibration | None = None
     history: History | None = None
     # photos

@@ -28,6 +28,13 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "n/a" if value is None or not np.isfinite(value) else f"{100 * value:.{digits}f}"
 
 
+def points(value: float | None, digits: int = 1) -> str:
+    """A difference of shares as signed percentage points: "+1.2", "−0.4"; "n/a" for None."""
+    if value is None or not np.isfinite(value):
+        return "n/a"
+    return f"{100 * value:+.{digits}f}".replace("-", "−")
+
+
 def interval(estimate: Estimate, digits: int = 1) -> str:
     """ "88.1–93.8", or "" where there is none."""
     if estimate.low is None or estimate.high is None:

@@ -19,6 +19,7 @@ from deitft.runs.leak_figures import leak_rows, session_leaks
 from deitft.runs.request import RunResult
 from deitft.runs.run_report import write_run_report
 from deitft.runs.session import Session
+from deitft.runs.token_figures import TokenFigures, token_figures
 from deitft.runs.words import metric_rows
 from deitft.training.checkpoint import load_weights
 
@@ -32,7 +33,8 @@ def finish(session: Session, ending: Ending) -> RunResult:
     if best is not None:
         load_weights(ending.state.model, run.checkpoints / best.folder)
     judged = judge(session)
-    _write_figures(session, judged)
+    token = token_figures(session, ending, judged)
+    _write_figures(session, judged, token)
     for folder, state, which in (
         (run.best, classifier.net.state_dict(), "best on val"),
         (run.last, last, "last step"),
@@ -40,7 +42,7 @@ def finish(session: Session, ending: Ending) -> RunResult:
         _bundle(session, judged, folder.name, state, which)
     record.result = _result(session, ending, judged)
     with session.request.progress.task("writing the report") as task:
-        write_run_report(session, ending, judged)
+        write_run_report(session, ending, judged, token)
         task.advance()
     record.status, record.ended = "done", now()
     record.seconds["evaluation and report"] = time.perf_counter() - began
@@ -49,7 +51,7 @@ def finish(session: Session, ending: Ending) -> RunResult:
     return finished_result(run, record)
 
 
-def _write_figures(session: Session, judged: Judged) -> None:
+def _write_figures(session: Session, judged: Judged, token: TokenFigures | None) -> None:
     run, classes = session.folder, session.plan.classes
     judged.test_predictions.save(run.path / "predictions.csv", classes, temperature=judged.temperature)
     judged.val_predictions.save(run.path / "predictions-val.csv", classes, temperature=judged.temperature)
@@ -63,6 +65,7 @@ def _write_figures(session: Session, judged: Judged) -> None:
             "test": judged.test.record(),
             "leaks": session_leaks(session, judged),
             "probe": probe_record(session),
+            "token": token.record() if token else None,
         },
     )
 

@@ -63,7 +63,7 @@ def probe_start(session: Session) -> dict[str, Any]:
     regression on standardised features, one a head, fused as the model's heads are.
     """
     plan, train = session.plan, session.prepared.photos(TRAIN)
-    few = train if plan.total_steps == 0 else _few(train, plan.seed)
+    few = train if plan.total_steps == 0 else few_photos(train, plan.seed)
     sets = {"train": few, "val": session.prepared.photos(VAL), "test": session.prepared.photos(TEST)}
     seen = {}
     bar = session.request.progress.task("frozen probe", sum(map(len, sets.values())), unit="photos")
@@ -120,10 +120,11 @@ def _blind(session: Session, photos: PhotoSet, features: Logits) -> dict[str, An
     }
 
 
-def _few(photos: PhotoSet, seed: int) -> PhotoSet:
-    if len(photos) <= MOST_PROBED:
+def few_photos(photos: PhotoSet, seed: int, most: int = MOST_PROBED) -> PhotoSet:
+    """At most so many of the photos, drawn from the seed, in their order."""
+    if len(photos) <= most:
         return photos
-    chosen = np.sort(permutation(len(photos), "probe", seed)[:MOST_PROBED])
+    chosen = np.sort(permutation(len(photos), "probe", seed)[:most])
     digests = [photos.digests[index] for index in chosen] if photos.digests is not None else None
     return replace(
         photos, paths=[photos.paths[index] for index in chosen], labels=photos.labels[chosen], digests=digests
@@ -151,7 +152,7 @@ def claimed_photos(session: Session) -> tuple[str, PhotoSet]:
     for name, split in (("test", TEST), ("val", VAL)):
         if len(photos := session.prepared.photos(split)):
             return name, photos
-    return "train", _few(session.prepared.photos(TRAIN), session.plan.seed)
+    return "train", few_photos(session.prepared.photos(TRAIN), session.plan.seed)
 
 
 def judge(session: Session) -> Judged:

@@ -41,6 +41,7 @@ from deitft.runs.check_album import REPORT, Album, parts_of
 from deitft.runs.judge import Ending, Judged, claimed_photos, probe_record
 from deitft.runs.leak_figures import leak_sentence, session_leaks
 from deitft.runs.session import Session
+from deitft.runs.token_figures import TokenFigures, token_part
 from deitft.runs.words import HEAD_NAMES
 
 SHOWN_SIDE = 320
@@ -49,12 +50,12 @@ SHOWN_PHOTOS = 4
 """Photos whose views and attention are shown."""
 
 
-def write_run_report(session: Session, ending: Ending, judged: Judged) -> None:
+def write_run_report(session: Session, ending: Ending, judged: Judged, token: TokenFigures | None) -> None:
     """``report.html`` of a finished run."""
-    write_report(session.folder.report, report_data(session, ending, judged))
+    write_report(session.folder.report, report_data(session, ending, judged, token))
 
 
-def report_data(session: Session, ending: Ending, judged: Judged) -> ReportData:
+def report_data(session: Session, ending: Ending, judged: Judged, token: TokenFigures | None) -> ReportData:
     """Everything the page shows."""
     plan, metrics, record = session.plan, judged.test, session.record
     album = _Album(session, judged)
@@ -89,6 +90,7 @@ def report_data(session: Session, ending: Ending, judged: Judged) -> ReportData:
         per_class=_class_rows(metrics),
         heads=_head_rows(metrics),
         head_agreement=metrics.agreement,
+        token=token_part(token) if token else None,
         calibration=_calibration(judged),
         history=_history(session, ending),
         pairs=[

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -98,18 +98,30 @@ def class_difference(classes: Sequence[str], of_teacher: Sequence[str]) -> str:
 
 
 def teachers_for(
-    request: TrainRequest, named: Sequence[Candidate], prepared: Prepared, machine: Machine, stop: StopFlag
+    request: TrainRequest,
+    named: Sequence[Candidate],
+    prepared: Prepared,
+    machine: Machine,
+    stop: StopFlag,
+    size: int | Literal["auto"] = "auto",
 ) -> tuple[TeacherPlan, ...]:
     """Teachers for the classes of these photos, adapted where that is needed, each measured on val and told.
 
+    ``size``: pixels a side at which they see a full view, "auto" each its own.
+
     Raises:
-        RecipeError: other classes (id TEACHER), or no better than chance (id TEACHER).
+        RecipeError: other classes, no better than chance, or a size that the teacher cannot take (id TEACHER).
     """
-    return tuple(_teacher_for(request, candidate, prepared, machine, stop) for candidate in named)
+    return tuple(_teacher_for(request, candidate, prepared, machine, stop, size) for candidate in named)
 
 
 def _teacher_for(
-    request: TrainRequest, candidate: Candidate, prepared: Prepared, machine: Machine, stop: StopFlag
+    request: TrainRequest,
+    candidate: Candidate,
+    prepared: Prepared,
+    machine: Machine,
+    stop: StopFlag,
+    size: int | Literal["auto"],
 ) -> TeacherPlan:
     classes = prepared.catalog.classes
     if candidate.bundle is not None:
@@ -123,14 +135,34 @@ def _teacher_for(
             )
         if columns is not None:
             plan = _of_bundle(candidate.spec, candidate.bundle, columns)
-            return _measured(plan, request, prepared, machine, stop)
+            return _measured(_at(plan, size), request, prepared, machine, stop)
     elif imagenet.are_imagenet(classes) and len(classes) == len(imagenet.synsets()):
         assert candidate.choice is not None
-        return _measured(_of_imagenet(candidate.choice, request, classes), request, prepared, machine, stop)
-    adapted = load_bundle(adapt(request, candidate, prepared).best)
+        plan = _at(_of_imagenet(candidate.choice, request, classes), size)
+        return _measured(plan, request, prepared, machine, stop)
+    adapted = load_bundle(adapt(request, candidate, prepared, size).best)
     columns = columns_for(classes, adapted.classes)
     assert columns is not None, "the run was trained on these very classes"
     return _measured(_of_bundle(candidate.spec, adapted, columns), request, prepared, machine, stop)
+
+
+def _at(plan: TeacherPlan, size: int | Literal["auto"]) -> TeacherPlan:
+    """The teacher, looking at another size.
+
+    Raises:
+        RecipeError: it takes one size only (id TEACHER).
+    """
+    own = plan.preprocessing.size
+    if isinstance(size, str) or size == own:
+        return plan
+    model = build(resolve_model(plan.model).timm_name, num_classes=2, image_size=own, device="meta")
+    if model.fixed_size:
+        raise RecipeError(
+            f"distill.teacher_size is {size}, but the teacher {shown(plan.name)} takes {own} px only",
+            "name a convnet, or leave distill.teacher_size on auto",
+            id="TEACHER",
+        )
+    return replace(plan, preprocessing=replace(plan.preprocessing, size=size))
 
 
 def _of_bundle(spec: str, bundle: Bundle, columns: tuple[int, ...]) -> TeacherPlan:
@@ -157,7 +189,9 @@ def _of_imagenet(choice: ModelChoice, request: TrainRequest, classes: tuple[str,
     )
 
 
-def adapt(request: TrainRequest, candidate: Candidate, prepared: Prepared) -> RunFolder:
+def adapt(
+    request: TrainRequest, candidate: Candidate, prepared: Prepared, size: int | Literal["auto"] = "auto"
+) -> RunFolder:
     """The run that teaches a model these classes: the one there is, gone on with if need be, else a new one.
 
     Its name holds what makes it: photos and splits, model and weights, the way, the seed.
@@ -166,7 +200,7 @@ def adapt(request: TrainRequest, candidate: Candidate, prepared: Prepared) -> Ru
     from deitft.runs.train import train
 
     how = request.adapt_teacher or "finetune"
-    wanted = _adapting(request, candidate, prepared, how)
+    wanted = _adapting(request, candidate, prepared, how, size)
     folder = RunFolder(wanted.runs_dir / str(wanted.name))
     if not (folder.path / "run.json").is_file():
         request.progress.say(f"the teacher {candidate.spec} learns your classes first: {folder.path}")
@@ -179,20 +213,23 @@ def adapt(request: TrainRequest, candidate: Candidate, prepared: Prepared) -> Ru
     return folder
 
 
-def _adapting(request: TrainRequest, candidate: Candidate, prepared: Prepared, how: str) -> TrainRequest:
+def _adapting(
+    request: TrainRequest, candidate: Candidate, prepared: Prepared, how: str, size: int | Literal["auto"]
+) -> TrainRequest:
     """The request of the teacher's own run."""
     bundle, choice = candidate.bundle, candidate.choice
     model = bundle.model_name if bundle is not None else choice.timm_name if choice is not None else ""
     short = choice.short_name if choice is not None else None
     identity = [prepared.catalog.fingerprint, _sides(prepared), model, how, request.seed]
     identity.append(bundle.manifest.sha256 if bundle is not None else "")
+    identity += [] if size == "auto" else [size]
     label = (short or model.partition(".")[0])[:40]
     return replace(
         request,
         verb="finetune",
         model=short or model,
         recipe=_recipe_to_adapt(request, how),
-        set=(),
+        set=() if size == "auto" else (f"model.image_size={size}",),
         weights=str(bundle.folder) if bundle is not None else None,
         pretrained=request.teacher_pretrained,
         probe=request.teacher_pretrained,
@@ -233,20 +270,20 @@ def open_teacher(plan: TeacherPlan) -> Teacher:
         bundle = load_bundle(path)
         if bundle.manifest.sha256 != plan.sha256:
             raise _other_weights(plan)
-        classifier = _built(plan, len(bundle.classes))
+        classifier = _built(plan, len(bundle.classes), bundle.preprocessing.size)
         classifier.net.load_state_dict(bundle.state(), strict=True)
         return Teacher(classifier, plan)
     choice = resolve_model(plan.model)
     source = find(choice, weights=plan.path)
     if source.record().get("sha256") != plan.sha256:
         raise _other_weights(plan)
-    classifier = _built(plan, len(imagenet.synsets()))
+    classifier = _built(plan, len(imagenet.synsets()), plan.preprocessing.size)
     load(classifier, source, classes=imagenet.synsets())
     return Teacher(classifier, plan)
 
 
-def _built(plan: TeacherPlan, classes: int) -> Classifier:
-    return build(resolve_model(plan.model).timm_name, num_classes=classes, image_size=plan.preprocessing.size)
+def _built(plan: TeacherPlan, classes: int, size: int) -> Classifier:
+    return build(resolve_model(plan.model).timm_name, num_classes=classes, image_size=size)
 
 
 def _other_weights(plan: TeacherPlan) -> DataError:

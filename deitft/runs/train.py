@@ -71,7 +71,7 @@ def train(request: TrainRequest) -> RunResult:
         if choice.note:
             request.progress.say(choice.note)
         prepared = prepare_photos(request, machine.threads, stop)
-        teachers = teachers_for(request, named, prepared, machine, stop)
+        teachers = teachers_for(request, named, prepared, machine, stop, recipe.distill.teacher_size)
         facts = assemble.facts_of(prepared, request, machine, choice, source, teachers=teachers)
         by_the_clock = lasts_by_the_clock(recipe)
         # a first plan, at any speed, says which steps to measure

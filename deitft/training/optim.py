@@ -19,7 +19,9 @@ def parameter_groups(classifier: nn.Module, plan: OptimPlan) -> list[dict[str, A
     """Groups of ``params``, ``names``, ``lr_scale`` and ``weight_decay``, over what requires a gradient.
 
     Not decayed: anything of one dimension (norms, biases, layer scales) and what the model exempts itself
-    (``no_weight_decay()``: position embedding and tokens; DeiT's own run did decay ``dist_token``).
+    (``no_weight_decay()``: position embedding and tokens). ``plan.decay_distill_token`` decays ``dist_token`` all
+    the same: DeiT's own run did, because timm 0.3.2 (vision_transformer.py:255) exempts position embedding and
+    class token only.
     ``lr_scale`` is ``layer_decay ** (layers above)`` with the layers of timm's ``group_matcher`` (BEiT, Bao et
     al. 2022). Names are those of ``classifier.named_parameters()``: optimizer state is saved under them.
 
@@ -28,6 +30,8 @@ def parameter_groups(classifier: nn.Module, plan: OptimPlan) -> list[dict[str, A
     """
     net: Any = getattr(classifier, "net", classifier)
     exempt = set(net.no_weight_decay()) if hasattr(net, "no_weight_decay") else set()
+    if plan.decay_distill_token:
+        exempt.discard("dist_token")
     if plan.layer_decay < 1:
         groups = param_groups_layer_decay(
             net, plan.weight_decay, no_weight_decay_list=exempt, layer_decay=plan.layer_decay

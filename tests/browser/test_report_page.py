@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from faults.test_S5 import HOSTILE, named
-from unit.report_sample import bare, sample
+from unit.report_sample import bare, distilled, sample
 
 from deitft.reporting.html import write_report
 from deitft.reporting.report_data import ReportData
@@ -31,6 +31,7 @@ Open = Callable[..., Any]
 PAGES: dict[str, Callable[[], ReportData]] = {
     "full": sample,
     "bare": bare,
+    "distilled": lambda: distilled(sample()),
     "long": lambda: sample([chr(97 + i) * 255 for i in range(10)]),
     "hostile": lambda: named(sample(), HOSTILE),
     "banner": lambda: dataclasses.replace(
@@ -140,6 +141,15 @@ def test_everything_can_be_read_without_script(show: Open) -> None:
         assert wanted in text
     assert driver.find_element("css selector", "#classes table").is_displayed()
     assert driver.find_element("css selector", "table.matrix").is_displayed()
+
+
+def test_what_the_token_learned_fits_a_phone_without_script(show: Open) -> None:
+    driver = show("distilled", PHONE, dark=True, script=False)
+    part = driver.find_element("css selector", "#token")
+    for wanted in ("What the token learned", "Who disagrees with whom", "Label or teacher", "11.2", "0.930"):
+        assert wanted in part.text
+    for table in part.find_elements("css selector", ":scope > .scroll"):
+        assert table.rect["x"] + table.rect["width"] <= PHONE[0]
 
 
 def test_light_and_dark_differ_and_drawings_follow(show: Open) -> None:

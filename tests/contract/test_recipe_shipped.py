@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from recipe_helpers import MOBILENET, facts
 
+from deitft.data.stream import SampleOrder
 from deitft.recipe.load import RecipeInfo, load_recipe, shipped_recipes
 from deitft.recipe.mistakes import leaves
 from deitft.recipe.plan import resolve
 from deitft.recipe.schema import Recipe
 from deitft.recipe.strict_yaml import read_yaml
+from deitft.training.step import lr_at
 
 RECIPES = shipped_recipes()
 NAMES = [info.name for info in RECIPES]
@@ -29,6 +31,10 @@ def test_these_are_shipped() -> None:
         "finetune-fast",
         "finetune",
         "linear-probe",
+        "pretrain-deit-384",
+        "pretrain-deit",
+        "pretrain-deit3",
+        "pretrain-small",
         "products",
     ]
 
@@ -108,6 +114,44 @@ def test_what_the_recipes_are_for() -> None:
     assert plans["attention-only"].trainable == "attention"
     assert plans["attention-only"].optim.lr > usual.optim.lr
     assert plans["products"].preprocessing.aspect == "pad"
+
+
+PRETRAINING = [name for name in NAMES if name.startswith("pretrain")]
+
+
+@pytest.mark.parametrize("name", [name for name in PRETRAINING if name != "pretrain-small"])
+@pytest.mark.parametrize("batch", [2, 8, 64, 1024, 8192])
+def test_the_rate_grows_with_the_global_batch_and_never_turns_upwards(name: str, batch: int) -> None:
+    """The authors' --min-lr does not scale: below a batch of about 10 it is above the peak, and cosine rises."""
+    recipe = load_recipe(name, overrides=(f"train.batch={batch}",))
+    plan = resolve(recipe, facts(10_000, pretrained=False), seed=0)
+    optim = plan.optim
+    assert optim.lr == pytest.approx(recipe.optim.lr * batch / recipe.optim.lr_batch)
+    steps = range(optim.warmup_steps, plan.total_steps, max(1, plan.total_steps // 50))
+    rates = [lr_at(plan, step) for step in steps]
+    assert rates == sorted(rates, reverse=True)
+    assert optim.lr >= rates[-1] > 0
+
+
+@pytest.mark.parametrize("name", [name for name in PRETRAINING if name != "pretrain-small"])
+@pytest.mark.parametrize("photos", [1, 100, 255, 256])
+def test_repeated_augmentation_shows_every_photo_of_a_small_set(name: str, photos: int) -> None:
+    """The authors' sampler gives no sample at all below 256 photos, and a third of 256."""
+    plan = resolve(load_recipe(name), facts(photos), seed=0)
+    order = SampleOrder(plan, np.arange(photos))
+    ids, epochs, repeats = (np.concatenate(parts).tolist() for parts in zip(order.at(0), order.at(1), strict=True))
+    assert len(ids) == 2 * plan.batch > 2 * photos
+    assert set(ids) == set(range(photos))
+    assert len(set(zip(ids, epochs, repeats, strict=True))) == len(ids), "all views differ"
+
+
+def test_no_epoch_is_lost_at_the_foot_of_the_warm_up() -> None:
+    """The authors' schedule runs epochs 0 and 1 at the warm-up's start (facebookresearch/deit#145)."""
+    plan = resolve(load_recipe("pretrain-deit"), facts(1_281_167, pretrained=False), seed=0)
+    ends = [lr_at(plan, plan.steps_per_epoch * epoch - 1) / plan.optim.lr for epoch in range(1, 8)]
+    assert ends[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert 1 > ends[5] > ends[6] > 0.999
+    assert lr_at(plan, plan.total_steps - 1) == pytest.approx(1e-5, rel=1e-3)
 
 
 def compose(specs: Any) -> Any:

@@ -107,6 +107,17 @@ def test_repeats_of_a_photo_are_never_mixed_with_each_other(photos: int, repeats
         assert max(pairs.values()) < repeats or repeats == 2  # partners change from repeat to repeat
 
 
+def test_a_batch_that_the_repeats_do_not_divide_is_full() -> None:
+    order = order_of(40, 16, repeats=3)
+    for step in range(4):
+        ids, epochs, numbers = order.at(step)
+        assert len(ids) == len(epochs) == len(numbers) == 16
+        assert Counter(ids.tolist()).most_common()[-1][1] == 2, "six photos, the last two shown twice"
+        assert len(set(ids.tolist())) == 6
+    shown = [place for step in range(20) for place in sorted(set(order.at(step)[0].tolist()))]
+    assert Counter(shown) == dict.fromkeys(range(40), 3), "120 places are three epochs"
+
+
 @pytest.mark.parametrize(("balance", "expected"), [("class", (1 / 3, 1 / 3, 1 / 3)), ("sqrt", (0.2, 0.3, 0.5))])
 def test_balanced_draws_have_the_shares_they_promise(balance: str, expected: tuple[float, ...]) -> None:
     labels = np.repeat([0, 1, 2], [40, 90, 250])  # roots 2 : 3 : 5
