@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deitft.objectives.distillation import Voice
+from deitft.objectives.distillation import NO_ANSWER, Voice
 from deitft.objectives.teacher_cache import UNKNOWN, TeacherCache, Words, word_type
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class CachedTeacher:
             return self._spoken(words).to(batch.images.device)
         said = self._live(batch)
         self.asked += count
-        if bool(torch.isfinite(said.float()).all()):  # a broken answer is the loop's business, and is not kept
+        good = (said != NO_ANSWER) if said.ndim == 1 else said.isfinite()
+        if bool(good.all()):  # a broken answer is the loop's business, and is not kept
             words = self._written(said)
             self._cache.write(step, batch.first_row, words)
             return self._spoken(words).to(said.device)

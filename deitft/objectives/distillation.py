@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 Voice = Callable[["Batch"], Tensor]
 """What the teacher says of a batch's images: classes int64 [B] (hard), or log-probabilities float32 [B, C] (soft).
+
+An answer that is not finite stays one: ``NO_ANSWER`` in the place of a class, NaN among log-probabilities.
 """
+
+NO_ANSWER = -1
+"""In the place of a class: the teacher's logits were not finite. Their argmax would be a class like any other, and
+would be learned."""
 
 
 def soft_loss(
@@ -50,11 +56,13 @@ def soft_loss(
 def hard_loss(logits: Tensor, said: Tensor) -> Tensor:
     """Hard distillation, a 0-d tensor in nats: cross-entropy with the class the teacher names (P, equation 3).
 
-    ``said`` int64 [B]. No label smoothing: P smooths true labels only, and so does the code.
+    ``said`` int64 [B]. No label smoothing: P smooths true labels only, and so does the code. NaN where an answer
+    is ``NO_ANSWER``: such a step is skipped (fault N1).
     """
     logits = wide(logits)
     with torch.autocast(logits.device.type, enabled=False):
-        return F.cross_entropy(logits, said)
+        loss = F.cross_entropy(logits, said.clamp(min=0))
+        return torch.where((said == NO_ANSWER).any(), torch.nan, loss)
 
 
 class Distilled:
@@ -66,15 +74,15 @@ class Distilled:
     """
 
     def __init__(self, supervised: Supervised, plan: DistillPlan, voice: Voice) -> None:
-        self._supervised, self._plan, self._voice = supervised, plan, voice
+        self._supervised, self.plan, self.voice = supervised, plan, voice
 
     def __call__(self, heads: Heads, batch: Batch) -> dict[str, Tensor]:
         """Losses by name, each a 0-d mean over the B images; ``total`` is the one to push down.
 
         ``label`` is what the labels say, ``teacher`` what the teacher says.
         """
-        said = self._voice(batch)
-        if self._plan.token:
+        said = self.voice(batch)
+        if self.plan.token:
             assert heads.distill_logits is not None, "the plan has seen to it that there is a distillation head"
             label = self._label(heads.class_logits, batch.targets)
             teacher = self._teacher(heads.distill_logits, said)
@@ -82,7 +90,7 @@ class Distilled:
             every = [heads.class_logits, *([] if heads.distill_logits is None else [heads.distill_logits])]
             label = torch.stack([self._label(logits, batch.targets) for logits in every]).mean()
             teacher = torch.stack([self._teacher(logits, said) for logits in every]).mean()
-        alpha = self._plan.alpha
+        alpha = self.plan.alpha
         return {"total": (1 - alpha) * label + alpha * teacher, "label": label, "teacher": teacher}
 
     def _label(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -90,6 +98,6 @@ class Distilled:
         return self._supervised.of_one_head(logits, targets)
 
     def _teacher(self, logits: Tensor, said: Tensor) -> Tensor:
-        if self._plan.kind == "hard":
+        if self.plan.kind == "hard":
             return hard_loss(logits, said)
-        return soft_loss(logits, said, tau=self._plan.tau, reduction=self._plan.reduction)
+        return soft_loss(logits, said, tau=self.plan.tau, reduction=self.plan.reduction)

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from deitft.compute.device import autocast
 from deitft.models.build import Classifier, logit_mean
+from deitft.objectives.distillation import NO_ANSWER
+from deitft.objectives.supervised import wide
 from deitft.recipe.auto_rules import size_unit
 from deitft.recipe.plan_types import DistillKind, Plan, TeacherPlan
 from deitft.recipe.preprocessing import Preprocessing
@@ -45,7 +47,9 @@ class LiveTeacher:
     def __call__(self, batch: Batch) -> Tensor:
         """Classes int64 [B] (hard) or log-probabilities float32 [B, C] (soft) of the batch's images."""
         said = self.log_probabilities(batch.images)
-        return said.argmax(dim=1) if self._kind == "hard" else said
+        if self._kind == "soft":
+            return said
+        return torch.where(said.isfinite().all(dim=1), said.argmax(dim=1), NO_ANSWER)
 
     @torch.no_grad()
     def log_probabilities(self, images: Tensor) -> Tensor:
@@ -56,7 +60,7 @@ class LiveTeacher:
             with autocast(self._plan.device, self._plan.precision):
                 logits = logit_mean(classifier(seen))
             columns = torch.tensor(teacher.columns, device=logits.device)
-            every.append(F.log_softmax(logits.float()[:, columns], dim=1))
+            every.append(F.log_softmax(wide(logits)[:, columns], dim=1))
         if len(every) == 1:
             return every[0]
         return torch.logsumexp(torch.stack(every), dim=0) - math.log(len(every))

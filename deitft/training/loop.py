@@ -256,6 +256,8 @@ class _Run:
         latest = self._keeper.latest
         good = "nothing was saved before it" if latest is None else f"last good checkpoint is step {latest}"
         way = " or --set train.precision=bf16" if self.plan.precision == "fp16" else ""
+        if self.plan.distill is not None:
+            way += "; where the same with --distill none goes on, look at the teacher"
         return TrainingDiverged(
             f"{what} (lr {lr:g}, loss {last_loss:.4g} before)",
             f"{good}; lower optim.lr{way}",

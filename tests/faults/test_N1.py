@@ -15,7 +15,13 @@ from training_kit import KeyedStream, Run, TinyNet, fingerprint, nan_pixel, nan_
 
 from deitft.core.progress import Silent
 from deitft.errors import DataError
+from deitft.models.build import Classifier
+from deitft.objectives.cached_teacher import CachedTeacher
+from deitft.objectives.distillation import Distilled
 from deitft.objectives.supervised import Supervised
+from deitft.objectives.teacher import LiveTeacher, Teacher
+from deitft.objectives.teacher_cache import TeacherCache, header_of
+from deitft.recipe.plan_types import DistillKind, DistillPlan, Plan, TeacherPlan
 from deitft.training.checkpoint import newest_good
 from deitft.training.loop import TrainingDiverged, fit
 from deitft.training.snapshot import optimizer_tensors
@@ -196,6 +202,97 @@ def test_n1_metrics_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged, match="raw weights' val loss is not finite at step 5"):
         run.fit()
     assert not list(run.folder.rglob("*.safetensors"))
+
+
+class Answers(torch.nn.Module):
+    """A teacher's net: [B, 3, H, W] to logits [B, 3]. ``spoilt`` is what it answers of every photo in their place."""
+
+    def __init__(self, spoilt: float | None = None) -> None:
+        super().__init__()
+        self.spoilt = spoilt
+        self.fc = torch.nn.Identity()  # timm names it as the classifier of the model it stands for
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = torch.stack([images[:, channel].mean((1, 2)) for channel in range(3)], dim=1)
+        return self.fc(logits if self.spoilt is None else logits.index_fill(1, torch.tensor(1), self.spoilt))
+
+
+def distilled(plan: Plan, kind: DistillKind, spoilt: float | None = None) -> Distilled:
+    """The objective of a distilled run, with the teacher that really is asked; only its net is small."""
+    of = TeacherPlan(name="t", model="t", path="t", sha256="", preprocessing=plan.preprocessing, columns=(0, 1, 2))
+    asked = DistillPlan(kind=kind, token=True, alpha=0.5, tau=3.0, reduction="batchmean", teachers=(of,))
+    net = Classifier(Answers(spoilt), timm_name="resnet10t", num_classes=3, image_size=8)
+    live = LiveTeacher([Teacher(net, of)], plan, kind)
+    return Distilled(Supervised(plan.loss, plan.train_counts, "cpu"), asked, live)
+
+
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf])
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_n1_g_what_a_broken_teacher_says_is_not_learned(kind: DistillKind, spoilt: float) -> None:
+    """The argmax of NaN is a class like any other: without a look at the logits it would be taught."""
+    plan = tiny_plan()
+    state, stream = new_state(plan, TinyNet()), KeyedStream(plan)
+    before = frozen(state)
+    result = take_step(plan, state, stream.batch(0), distilled(plan, kind, spoilt))
+    assert float(result.parts["skipped"]) == 1
+    assert no_trace(before, frozen(state))
+    result = take_step(plan, state, stream.batch(1), distilled(plan, kind))
+    assert float(result.parts["skipped"]) == 0
+    assert float(result.parts["teacher"]) > 0
+    assert all(bool(tensor.isfinite().all()) for tensor in frozen(state).values())
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_n1_g_three_broken_answers_in_a_row_end_the_run(tmp_path: Path, kind: DistillKind) -> None:
+    run = Run(tmp_path, tiny_plan(total_steps=60, log_every=4, validate_every=10))
+    good, broken = (distilled(run.plan, kind, spoilt) for spoilt in (None, math.nan))
+    run.plan = replace(run.plan, distill=good.plan)
+    asked = fit_with(run, lambda heads, batch: (broken if 22 <= batch.step <= 24 else good)(heads, batch))
+    with pytest.raises(TrainingDiverged, match="stopped being finite at step 23 ") as caught:
+        asked()
+    assert (caught.value.id, caught.value.exit_code) == ("N1", 78)
+    assert "look at the teacher" in caught.value.hint
+    assert holds_only_finite(run.folder)
+
+
+def test_n1_g_one_broken_answer_is_said_and_the_run_ends_well(tmp_path: Path) -> None:
+    run = Run(tmp_path, tiny_plan(log_every=1))
+    good, broken = (distilled(run.plan, "hard", spoilt) for spoilt in (None, math.nan))
+    assert (
+        fit_with(run, lambda heads, batch: (broken if batch.step == 6 else good)(heads, batch))().reason
+        == "finished"
+    )
+    (notice,) = run.progress.notices
+    assert notice.text == "1 update was not finite and not applied, up to step 7"
+    assert run.state.guard.record()["skipped"] == 1
+
+
+def test_n1_g_with_a_teacher_too_broken_pixels_are_named(tmp_path: Path) -> None:
+    plan = tiny_plan(log_every=50, validate_every=50)
+    run = Run(tmp_path, plan, poison=dict.fromkeys((6, 7, 8), nan_pixel))
+    with pytest.raises(DataError, match="pixels that are not finite, first: ") as caught:
+        fit_with(run, distilled(plan, "hard"))()
+    ids = {int(KeyedStream(plan).batch(step).sample_ids[2]) for step in (6, 7, 8)}
+    assert {int(Path(name).stem) for name in caught.value.files} == ids
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_n1_g_a_cache_keeps_no_broken_answer(tmp_path: Path, kind: DistillKind) -> None:
+    plan = replace(tiny_plan(), distill=distilled(tiny_plan(), kind).plan)
+    batch = KeyedStream(plan).batch(0)
+    kept = 0 if kind == "hard" else 3
+    for spoilt in (math.nan, None):
+        memory = CachedTeacher(
+            TeacherCache(tmp_path, header_of(plan, "p", kept=kept)),
+            distilled(plan, kind, spoilt).voice,
+            3,
+            lambda step: step,
+        )
+        heads = TinyNet(drop_path=0.0)(batch.images)
+        loss = Distilled(Supervised(plan.loss, plan.train_counts, "cpu"), plan.distill, memory)(heads, batch)
+        assert math.isfinite(float(loss["total"].detach())) == (spoilt is None)
+        assert memory.asked == len(batch), "asked again: nothing was kept of the first answers"
+        memory.close()
 
 
 def test_n1_c_fp16_overflow_is_skipped_and_the_scale_finds_its_range(tmp_path: Path) -> None:

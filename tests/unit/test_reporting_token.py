@@ -32,7 +32,7 @@ def section(data: ReportData) -> tuple[Page, str]:
 def test_every_figure_is_there_once(data: ReportData) -> None:
     page, text = section(data)
     assert "What the token learned" in text
-    assert "the distillation head from 1 teacher (runs/teacher-mobilenetv2-5bafb4f9" in text
+    assert "the distillation head from 1 teacher ( runs/teacher-mobilenetv2-5bafb4f9" in text
     for row in data.heads:
         assert f"{row.name} " in text
         assert f"{100 * (row.top1.low or 0):.1f}–{100 * (row.top1.high or 0):.1f}" in text
