@@ -299,7 +299,15 @@ def files_page() -> str:
 
 def pages() -> dict[str, str]:
     """File name -> content."""
-    return {"cli.md": cli_page(), "recipe.md": recipe_page(), "errors.md": errors_page(), "files.md": files_page()}
+    import recipe_origins  # stands beside this file
+
+    return {
+        "cli.md": cli_page(),
+        "recipe.md": recipe_page(),
+        "recipe-origins.md": recipe_origins.page(MADE, table, value_text),
+        "errors.md": errors_page(),
+        "files.md": files_page(),
+    }
 
 
 def main() -> int:
