@@ -33,6 +33,7 @@ Distill = Annotated[
     DistillName | None,
     typer.Option(
         "--distill",
+        metavar="KIND",
         help="learn from a teacher besides the labels: the class it names (hard), or all its probabilities (soft)",
         rich_help_panel=TEACHER,
     ),
@@ -51,6 +52,7 @@ AdaptTeacher = Annotated[
     AdaptName | None,
     typer.Option(
         "--adapt-teacher",
+        metavar="WAY",
         help="how a teacher of other classes learns yours, in a run of its own that is kept; a model: finetune",
         rich_help_panel=TEACHER,
     ),
@@ -67,7 +69,7 @@ TeacherCacheFolder = Annotated[
 PhotosIfAny = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="[DATA]...",
+        metavar="DATA...",
         help="folder of photos, table or tar shards, as for `finetune`; left out: embedded digits",
     ),
 ]
