@@ -1,4 +1,6 @@
-"""Make the tables inside the guides and concepts from the code: what rules decide. ``make reference`` calls it.
+"""Make the tables inside the guides and concepts; ``make reference`` calls it.
+
+What rules decide is made from the code, what was measured from the records of the benchmarks.
 
 A table stands between `<!-- table: NAME … -->` and `<!-- end of table -->`; the text around it is written by hand.
 A test fails where a table and the code differ.
@@ -22,6 +24,7 @@ from deitft.recipe.plan_types import Plan
 from deitft.recipe.preprocessing import Preprocessing
 
 DOCS = Path(__file__).resolve().parent
+BENCHMARKS = DOCS.parent / "benchmarks"
 PLANNED = (200, 500, 1_000, 3_000, 10_000, 30_000, 100_000, 200_000, 500_000)
 """Photos in the folders that the guide's table plans for."""
 KINDS: tuple[tuple[str, str, bool, auto_rules.Trainable], ...] = (
@@ -126,14 +129,33 @@ def shares_table() -> str:
     return table(("photos", "val, and test as well"), rows)
 
 
+def measured(topic: str) -> str:
+    """What was measured, as ``benchmarks/tables.py`` prints it; where there is no record, a line that says so."""
+    if str(BENCHMARKS) not in sys.path:
+        sys.path.append(str(BENCHMARKS))
+    from ledger import Ledger
+    from tables import TABLES
+
+    rows = list(Ledger(topic, BENCHMARKS / "records").rows.values())
+    if rows:
+        return TABLES[topic](rows) + "\n"
+    return f"_Not measured yet: there is no `benchmarks/records/{topic}.jsonl`._\n"
+
+
+def made(name: str) -> str:
+    """The table of a name; "measured_TOPIC" is made of the records of a benchmark."""
+    if name.startswith("measured_"):
+        return measured(name.removeprefix("measured_").replace("_", "-"))
+    return {"plan": plan_table, "kinds": kinds_table, "shares": shares_table}[name]()
+
+
 def guides() -> dict[str, str]:
     """Page (path below docs/) -> its text with every table in it made anew."""
-    made = {"plan": plan_table, "kinds": kinds_table, "shares": shares_table}
     found = {}
     for file in sorted([*(DOCS / "guides").glob("*.md"), *(DOCS / "concepts").glob("*.md")]):
         text = file.read_text("utf-8")
         if MARK.search(text):
-            new = MARK.sub(lambda match: f"{match[1]}\n{made[match[2]]()}\n{match[4]}", text)
+            new = MARK.sub(lambda match: f"{match[1]}\n{made(match[2])}\n{match[4]}", text)
             found[file.relative_to(DOCS).as_posix()] = new
     return found
 

@@ -103,7 +103,7 @@ DEIT = (
     same("cutmix among them", "mixing.switch", 0.5, "–", "half"),
     Row(
         "partner in mixing", "", "–", "the batch turned round", ours="the neighbour",
-        reason="so that processes and micro-batches need no photo of each other; drawn as often, and as random",
+        reason="so that processes and micro-batches need no photo of each other; the order is random anyway",
     ),
     Row(
         "average of the weights", "ema.decay", "not used", "0.99996, never looked at", None, 0.99996,

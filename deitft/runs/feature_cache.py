@@ -37,7 +37,6 @@ _DAMAGED = (
 """What numpy and zipfile raise of damaged files: an unknown compression, a password, a length beyond the end."""
 
 
-
 def features_file(cache_dir: Path, weights: str, asked: object) -> Path:
     """The file of what weights with this SHA-256 see under the settings ``asked`` (plain data)."""
     versions = [f"{name} {version_of(name)}" for name in ("torch", "timm", "pillow", "opencv-python-headless")]

@@ -87,5 +87,7 @@ def photos_digest(photos: PhotoSet) -> str:
     """Which photos in which order: by content where that is known, else by path."""
     digest = blake2b(digest_size=16)
     for number, path in enumerate(photos.paths):
-        digest.update(photos.digests[number] if photos.digests is not None else path.encode("utf-8", "surrogateescape"))
+        digest.update(
+            photos.digests[number] if photos.digests is not None else path.encode("utf-8", "surrogateescape")
+        )
     return digest.hexdigest()

@@ -100,9 +100,7 @@ def look_at_labels(
         return []
 
     def compute(some: Ints) -> Logits:
-        return features_of(
-            frozen, photo_set(catalog, rows[some]), machine=machine, progress=progress, stop=stop
-        )
+        return features_of(frozen, photo_set(catalog, rows[some]), machine=machine, progress=progress, stop=stop)
 
     asked = [frozen.classifier.architecture, frozen.pre.record(), machine.device, machine.precision]
     file = features_file(default_cache_dir(), frozen.sha256, asked)

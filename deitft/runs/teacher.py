@@ -36,7 +36,6 @@ from deitft.runs.prepare import Prepared
 from deitft.runs.request import TrainRequest
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """What ``--teacher`` named: a bundle with classes, or a model of the zoo that has yet to learn them."""
@@ -135,10 +134,10 @@ def _teacher_for(
             )
         if columns is not None:
             plan = _of_bundle(candidate.spec, candidate.bundle, columns)
-            return _measured(_at(plan, size), request, prepared, machine, stop)
+            return _measured(at_size(plan, size), request, prepared, machine, stop)
     elif imagenet.are_imagenet(classes) and len(classes) == len(imagenet.synsets()):
         assert candidate.choice is not None
-        plan = _at(_of_imagenet(candidate.choice, request, classes), size)
+        plan = at_size(_of_imagenet(candidate.choice, request, classes), size)
         return _measured(plan, request, prepared, machine, stop)
     adapted = load_bundle(adapt(request, candidate, prepared, size).best)
     columns = columns_for(classes, adapted.classes)
@@ -146,7 +145,7 @@ def _teacher_for(
     return _measured(_of_bundle(candidate.spec, adapted, columns), request, prepared, machine, stop)
 
 
-def _at(plan: TeacherPlan, size: int | Literal["auto"]) -> TeacherPlan:
+def at_size(plan: TeacherPlan, size: int | Literal["auto"]) -> TeacherPlan:
     """The teacher, looking at another size.
 
     Raises:

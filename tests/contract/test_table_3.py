@@ -114,7 +114,7 @@ def test_a_row_is_what_is_trained(
 
 def test_the_authors_soft_loss_and_weights_can_be_asked_for(tmp_path: Path) -> None:
     """Their code's defaults: alpha 0.5, tau 1, divided by the classes too (losses.py, main.py:146)."""
-    row = dict((name, words) for name, words, _, _ in ROWS)["token, soft"]
+    row = {name: words for name, words, _, _ in ROWS}["token, soft"]
     legacy = ("distill.alpha=0.5", "distill.tau=1.0", "distill.reduction=numel")
     plan = plan_of(tmp_path, (*row, *(word for text in legacy for word in ("--set", text))))
     assert plan.distill == replace(

@@ -205,7 +205,7 @@ def test_n1_metrics_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 
 class Answers(torch.nn.Module):
-    """A teacher's net: [B, 3, H, W] to logits [B, 3]. ``spoilt`` is what it answers of every photo in their place."""
+    """A teacher's net: [B, 3, H, W] to logits [B, 3]. ``spoilt`` stands in the place of one of them."""
 
     def __init__(self, spoilt: float | None = None) -> None:
         super().__init__()

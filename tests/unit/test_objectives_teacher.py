@@ -22,6 +22,7 @@ from deitft.objectives.teacher import LiveTeacher, Teacher, renormalise, size_fo
 from deitft.objectives.teacher_cache import TeacherCache, header_of
 from deitft.recipe.plan_types import DistillKind, DistillPlan, Plan, TeacherPlan
 from deitft.recipe.preprocessing import Preprocessing
+from deitft.runs.teacher import at_size
 
 SIZE = 32
 
@@ -96,6 +97,29 @@ def test_renormalising_is_normalising_the_bytes_again() -> None:
     )
     same = normalise(raw, old)
     assert renormalise(same, old, old) is same
+
+
+def test_a_teacher_looks_at_the_size_it_is_told_to(tmp_path: Path) -> None:
+    """At a higher resolution the teacher of the paper looks at it too (arXiv 2012.12877, section 4)."""
+    told = at_size(teacher_plan(), 96)
+    assert told == teacher_plan(preprocessing=Preprocessing(size=96))
+    assert at_size(told, 96) is told
+    assert at_size(told, "auto") is told
+    small = {"depth": 1, "embed_dim": 12, "num_heads": 2}
+    vit = build("deit_tiny_patch16_224", num_classes=3, image_size=SIZE, overrides=small)
+    for teacher, name in ((net(), "mobilenetv2_100.ra_in1k"), (vit, "deit_tiny_patch16_224.fb_in1k")):
+        seen: list[tuple[int, ...]] = []
+        teacher.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(tuple(inputs[0].shape)))
+        plan = at_size(teacher_plan(model=name), 64)
+        LiveTeacher([Teacher(teacher, plan)], plan_with(plan), "hard").log_probabilities(images())
+        assert seen == [(4, 3, 64, 64)]
+
+
+def test_a_teacher_of_one_size_is_refused_another() -> None:
+    mixer = teacher_plan(model="mixer_b16_224.goog_in21k_ft_in1k", preprocessing=Preprocessing(size=224))
+    assert at_size(mixer, 224) is mixer
+    with pytest.raises(RecipeError, match=r"distill\.teacher_size is 384, but the teacher t takes 224 px only"):
+        at_size(mixer, 384)
 
 
 def test_the_teacher_sees_its_own_size_or_the_same_share_of_it() -> None:
