@@ -258,6 +258,8 @@ def plan_lines(plan: Mapping[str, Any]) -> tuple[list[PlanLine], list[tuple[str,
     lines, used = [], set()
     for name, asked in flatten(plan.get("asked") or {}).items():
         place = _place(name, flat)
+        if not place and asked == "auto" and name.startswith("distill."):
+            continue  # there is no teacher, or it stands with each teacher
         used.add(place)
         resolved = shown(flat[place]) if place in flat else shown(asked)
         lines.append(PlanLine(name, shown(asked), _with_unit(place, resolved, plan), asked == "auto"))

@@ -79,12 +79,16 @@ class TokenFigures:
 def token_figures(session: Session, ending: Ending, judged: Judged) -> TokenFigures | None:
     """Figures of the best weights, which the session's classifier holds; None without a teacher or a second head.
 
+    None without labels, too: there every figure of the run is already one of agreement with the teacher.
+
     Raises:
         StoppedError: a signal came in between.
     """
     distill = session.plan.distill
+    if distill is None or not session.plan.total_steps or session.request.unlabelled:
+        return None
     known = judged.test_predictions.rows(np.flatnonzero(judged.test_predictions.labels >= 0))
-    if distill is None or known.distill_logits is None or not session.plan.total_steps:
+    if known.distill_logits is None or not len(known):
         return None
     answers, note = _asked(session, distill, known)
     if ending.outcome.best is not None and not ending.outcome.best.step:
