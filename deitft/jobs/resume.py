@@ -56,6 +56,8 @@ def resume(
         max_pixels=asked.pixels(record.options.get("max_pixels")),
         allow_leak=bool(record.options.get("allow_leak", False)),
         probe=bool(record.options.get("probe", True)),
+        unlabelled=bool(record.options.get("unlabelled", False)),
+        teacher_cache=Path(str(cache)) if (cache := record.options.get("teacher_cache")) else None,
         allow_changed=asked.texts(allow_changed, "allow_changed"),
         log_to=asked.texts(log_to, "log_to", DASHBOARDS),
         progress=progress or Silent(),

@@ -11,7 +11,7 @@ from deitft.core.progress import Progress
 from deitft.data.photos import PhotoSet
 from deitft.data.stream import Batch, views_of
 from deitft.objectives.cached_teacher import CachedTeacher, kept_of
-from deitft.objectives.distillation import Distilled, Voice
+from deitft.objectives.distillation import Distilled, TeacherAlone, Voice
 from deitft.objectives.supervised import Supervised
 from deitft.objectives.teacher import LiveTeacher
 from deitft.objectives.teacher_cache import CacheHeader, TeacherCache, header_of
@@ -55,14 +55,15 @@ def learning_of(plan: Plan, photos: PhotoSet, progress: Progress, *, cache: Path
         RecipeError: the cache is of other views (id CACHE).
         DataError: the teacher is not the plan's any more (id TEACHER).
     """
-    supervised = Supervised(plan.loss, plan.train_counts, plan.device)
     if plan.distill is None:
-        return Learning(supervised)
+        return Learning(Supervised(plan.loss, plan.train_counts, plan.device))
     voice: Voice = LazyTeacher(plan)
-    if cache is None:
-        return Learning(Distilled(supervised, plan.distill, voice))
-    memory = remembering(plan, photos, progress, cache, voice)
-    return Learning(Distilled(supervised, plan.distill, memory), memory)
+    memory = None if cache is None else remembering(plan, photos, progress, cache, voice)
+    heard = memory or voice
+    if "train" in plan.unlabelled:
+        return Learning(TeacherAlone(plan.distill, heard), memory)
+    supervised = Supervised(plan.loss, plan.train_counts, plan.device)
+    return Learning(Distilled(supervised, plan.distill, heard), memory)
 
 
 def remembering(

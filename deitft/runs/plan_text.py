@@ -11,8 +11,9 @@ from deitft.runs.request import RunResult, TrainRequest
 def one_line(plan: Plan) -> str:
     """The line a run begins with."""
     photos = plan.photos
+    of = "without labels, " if "train" in plan.unlabelled else "of "
     begin = (
-        f"{plan.short_name or plan.model} on {photos['train']} photos of {len(plan.classes)} classes "
+        f"{plan.short_name or plan.model} on {photos['train']} photos {of}{len(plan.classes)} classes "
         f"(val {photos['val']}, test {photos['test']}): "
     )
     if not plan.total_steps:
@@ -49,7 +50,7 @@ def rows(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> 
     spent = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in outlook.seconds.items() if seconds)
     return [
         ("Data", f"{plan.data}: {photos['train']} train, {photos['val']} val, {photos['test']} test photos"),
-        ("Classes", f"{len(plan.classes)}, of {min(plan.train_counts)} to {max(plan.train_counts)} train photos"),
+        ("Classes", f"{len(plan.classes)}, {_sizes(plan)}"),
         (
             "Weights",
             ", ".join(f"{name} {value}" for name, value in plan.weights.items() if value not in (None, {})),
@@ -60,6 +61,12 @@ def rows(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> 
         ("Disk", f"{format_bytes(outlook.disk_bytes)}, {format_bytes(free_bytes(request.runs_dir))} free"),
         ("Machine", f"{plan.device}, {plan.precision}, {plan.threads} threads, {plan.workers} workers"),
     ]
+
+
+def _sizes(plan: Plan) -> str:
+    if "train" in plan.unlabelled:
+        return "the teacher's; the train photos have no labels"
+    return f"of {min(plan.train_counts)} to {max(plan.train_counts)} train photos"
 
 
 def _learning_rows(plan: Plan, costs: Costs) -> list[tuple[str, str]]:

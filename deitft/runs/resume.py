@@ -12,7 +12,7 @@ from deitft.core.files import write_json, write_text
 from deitft.core.progress import StopFlag, catch_stop_signals
 from deitft.core.records import RunRecord, parse_csv_text, read_run_record, version_of
 from deitft.data.catalog import NONE, TEST, TRAIN, VAL, shown
-from deitft.data.splits import read_splits
+from deitft.data.splits import held_out_labels, read_splits
 from deitft.errors import MissingInputError, Notice, RecipeError, UnavailableError
 from deitft.models.build import Classifier, build
 from deitft.models.zoo import resolve as resolve_model
@@ -64,6 +64,7 @@ def resume(
             data_fingerprint=prepared.catalog.fingerprint,
             photos=prepared.counts(),
             train_counts=prepared.train_counts(),
+            unlabelled=prepared.unlabelled,
             device=machine.device,
             threads=machine.threads,
             workers=machine.workers,
@@ -145,7 +146,10 @@ def _photos(
         what = f"the photos of {run.name} are not in {shown(plan.data)} any more"
         raise MissingInputError(what, "put them back there, or a link to where they are now", id="D1")
     stored = parse_csv_text(run.splits.read_bytes().decode())
-    today = prepare_photos(replace(request, seed=plan.seed, splits=None), machine.threads, stop)
+    classes = plan.classes if request.unlabelled else None
+    today = prepare_photos(replace(request, seed=plan.seed, splits=None), machine.threads, stop, classes)
+    if request.unlabelled:
+        today = replace(today, catalog=held_out_labels(run.splits, today.catalog))
     if today.catalog.classes != plan.classes:
         raise RecipeError(
             f"this is not the run you saved — classes: {_difference(plan.classes, today.catalog.classes)}",
@@ -164,13 +168,13 @@ def _photos(
     kinds = (("changed", changed), ("added", added), ("gone", gone), ("relabelled", relabelled))
     parts = [f"{len(paths)} {word} ({shown(paths[0])})" for word, paths in kinds if paths]
     if not parts:
-        return prepare_pinned(today, run), {}
+        return prepare_pinned(today, run, labelled=not request.unlabelled), {}
     return _as_before(today, stored), {"data": "photos " + ", ".join(parts)}
 
 
-def prepare_pinned(prepared: Prepared, run: RunFolder) -> Prepared:
+def prepare_pinned(prepared: Prepared, run: RunFolder, *, labelled: bool = True) -> Prepared:
     """The same photos with the run's own splits: a later version's rule must not move them."""
-    return replace(prepared, splits=read_splits(run.splits, prepared.catalog))
+    return replace(prepared, splits=read_splits(run.splits, prepared.catalog, labelled=labelled))
 
 
 def _as_before(today: Prepared, stored: Sequence[Mapping[str, str]]) -> Prepared:
@@ -202,7 +206,7 @@ def _replanned(plan: Plan, prepared: Prepared, request: TrainRequest, machine: M
 
 
 def _recipe_changes(before: Plan, after: Plan) -> dict[str, str]:
-    skipped = ("data_fingerprint", "photos", "train_counts")
+    skipped = ("data_fingerprint", "photos", "train_counts", "unlabelled")
     return {
         name: f"{_short(old)} -> {_short(new)}"
         for name, (old, new) in changed_fields(before, after).items()

@@ -42,6 +42,7 @@ from deitft.runs.judge import Ending, Judged, claimed_photos, probe_record
 from deitft.runs.leak_figures import leak_sentence, session_leaks
 from deitft.runs.session import Session
 from deitft.runs.words import HEAD_NAMES
+from deitft.training.log import score_column
 
 SHOWN_SIDE = 320
 """Shorter side, in pixels, of a photo opened again for the page."""
@@ -77,11 +78,12 @@ def report_data(session: Session, ending: Ending, judged: Judged) -> ReportData:
         command=record.command,
         made=now(),
         claim_split=judged.claim_split,
+        by_teacher=judged.by_teacher,
         banners=_banners(session, judged),
         majority=Estimate(metrics.majority),
         majority_class=plan.classes.index(metrics.majority_class),
         probe=probe,
-        probe_note="" if probe else "no frozen probe: the starting weights are random, or it was switched off",
+        probe_note="" if probe else _no_probe(session),
         top5=_estimate(metrics, "top5"),
         macro_f1=_estimate(metrics, "macro_f1"),
         balanced_accuracy=_estimate(metrics, "balanced_accuracy"),
@@ -102,7 +104,8 @@ def report_data(session: Session, ending: Ending, judged: Judged) -> ReportData:
             for pair in chosen.pairs
         ],
         mistakes=[album.case(row) for row in chosen.mistakes],
-        label_errors=[album.case(row, both=True) for row in both.label_errors],
+        # where the labels are the teacher's there is nothing to mend in the folders
+        label_errors=[] if judged.unlabelled else [album.case(row, both=True) for row in both.label_errors],
         views=_views(session),
         attention=_attention(session, judged),
         findings=findings,
@@ -133,6 +136,12 @@ def _probe(session: Session) -> Estimate | None:
         return None
     low, high = stored["interval"]
     return Estimate(stored["top1"], low, high, reason=stored.get("note", ""))
+
+
+def _no_probe(session: Session) -> str:
+    if "train" in session.plan.unlabelled:
+        return "no frozen probe: the train photos have no labels"
+    return "no frozen probe: the starting weights are random, or it was switched off"
 
 
 def _class_rows(metrics: Metrics) -> list[ClassRow]:
@@ -184,7 +193,8 @@ def _history(session: Session, ending: Ending) -> History | None:
     if not path.is_file():
         return None
     # losses are drawn on their own axis; the score beside them is the one people know
-    by = session.plan.select_by if session.plan.select_by == "balanced_accuracy" else "top1"
+    plan = session.plan
+    by = plan.select_by if plan.select_by == "balanced_accuracy" else "top1"
 
     def number(row: dict[str, str], name: str) -> float | None:
         text = row.get(name, "")
@@ -196,15 +206,17 @@ def _history(session: Session, ending: Ending) -> History | None:
             step=int(float(row["step"])),
             epoch=float(row["epoch"]),
             train_loss=number(row, "train_loss"),
-            val_loss=number(row, "raw_loss"),
+            val_loss=number(row, score_column(plan, "raw", "loss")),
             lr=number(row, "lr"),
-            val_score=number(row, f"raw_{by}"),
-            val_score_ema=number(row, f"ema_{by}"),
+            val_score=number(row, score_column(plan, "raw", by)),
+            val_score_ema=number(row, score_column(plan, "ema", by)),
         )
         for row in parse_csv_text(path.read_text())
     ]
     best = ending.outcome.best
     names = {"top1": "top-1", "balanced_accuracy": "balanced accuracy", "loss": "loss"}
+    if "val" in plan.unlabelled:
+        names = {"top1": "agreement with the teacher", "balanced_accuracy": "agreement, classes alike"}
     return History(
         rows=rows,
         best_step=best.step if best else None,
@@ -336,11 +348,14 @@ def _notice(record: dict[str, object]) -> Notice:
 def _split_table(session: Session) -> SplitTable:
     prepared = session.prepared
     labels, classes = prepared.catalog.labels, len(prepared.catalog.classes)
-    counts = {
-        SPLIT_NAMES[split]: np.bincount(labels[prepared.splits.indices(split)], minlength=classes).tolist()
-        for split in (TRAIN, VAL, TEST)
-    }
-    return SplitTable(counts=counts, note=prepared.splits.note, left_out=len(prepared.findings.quarantined))
+    counts, unknown = {}, []
+    for split in (TRAIN, VAL, TEST):
+        here = labels[prepared.splits.indices(split)]
+        counts[SPLIT_NAMES[split]] = np.bincount(here[here >= 0], minlength=classes).tolist()
+        if (here < 0).any():
+            unknown.append(f"{int((here < 0).sum()):,} {SPLIT_NAMES[split]}")
+    note = prepared.splits.note + (f"; without a label: {', '.join(unknown)} photos" if unknown else "")
+    return SplitTable(counts=counts, note=note, left_out=len(prepared.findings.quarantined))
 
 
 def _weights(session: Session) -> WeightsReport | None:
@@ -351,7 +366,15 @@ def _weights(session: Session) -> WeightsReport | None:
 
 def _banners(session: Session, judged: Judged) -> list[str]:
     leaking = leak_sentence(session_leaks(session, judged), judged.claim_split)
-    return [*_claim_banners(judged), *([leaking] if leaking else [])]
+    unknown = ""
+    if judged.by_teacher:
+        unknown = (
+            f"Nobody has labelled the {judged.claim_split} photos: the figures say how often the model agrees with its "
+            "teacher, not how often it is right."
+        )
+    elif "train" in judged.unlabelled:
+        unknown = "The train photos have no labels: all that the model knows comes from its teacher."
+    return [*([unknown] if unknown else []), *_claim_banners(judged), *([leaking] if leaking else [])]
 
 
 def _claim_banners(judged: Judged) -> list[str]:

@@ -36,7 +36,6 @@ from deitft.runs.prepare import Prepared
 from deitft.runs.request import TrainRequest
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """What ``--teacher`` named: a bundle with classes, or a model of the zoo that has yet to learn them."""
@@ -118,7 +117,9 @@ def _teacher_for(
             raise RecipeError(
                 f"the teacher {shown(candidate.spec)} knows other classes: "
                 f"{class_difference(classes, candidate.bundle.classes)}",
-                "--adapt-teacher finetune trains it on these photos first",
+                "--adapt-teacher finetune trains it on these photos first"
+                if not request.unlabelled
+                else "teachers of photos without labels must know the same classes",
                 id="TEACHER",
             )
         if columns is not None:
@@ -264,8 +265,9 @@ def _measured(
     from deitft.data.stream import EvalStream
 
     photos = prepared.photos(VAL)
-    if not len(photos):
-        request.progress.say(f"teacher {plan.name}: {plan.model}, not measured (there are no val photos)")
+    if not (photos.labels >= 0).any():
+        why = "nobody has labelled the val photos" if len(photos) else "there are no val photos"
+        request.progress.say(f"teacher {plan.name}: {plan.model}, not measured ({why})")
         return plan
     teacher = open_teacher(plan)
     teacher.classifier.to(machine.device).eval()
@@ -279,6 +281,7 @@ def _measured(
             task=task,
             stop=stop,
         )
+    found = found.rows(np.flatnonzero(found.labels >= 0))
     logits = found.logits()[:, list(plan.columns)]
     top1 = top_k_score(logits, found.labels, 1)
     guess = float(np.bincount(found.labels).max() / len(found.labels))
