@@ -4,8 +4,8 @@
 to the class of all folders on the way, joined with "/". *Split folders* (train, val, test in any usual spelling)
 hold class folders: where a folder train holds more folders than photos of its own, and every other folder is a
 split's. A root with split folders and another folder beside them is refused rather than guessed at, and so is one
-with val and test but no train. Where photos have no labels, all below the root, or below train, are one lot; val and
-test may hold class folders.
+with val and test but no train. Where photos have no labels, all below the root, or below train, are one lot; val
+and test may hold class folders.
 """
 
 from __future__ import annotations

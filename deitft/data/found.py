@@ -17,8 +17,8 @@ NO_LABEL = ""
 """In the place of a class's name: nobody says what it is."""
 
 Labels = Literal["all", "held out", "none"]
-"""Whose labels are looked at: everybody's, and each photo must have one; those of val and test, where there are some;
-nobody's.
+"""Whose labels are looked at: everybody's, and each photo must have one; those of val and test, where there are
+some; nobody's.
 """
 
 

@@ -47,9 +47,9 @@ def scan(
     """List photos with their labels. No photo is opened, nothing is written beside them.
 
     ``classes`` are those of a finished model, in its order: labels are matched to them by name, and need not
-    have all of them, nor a train side. Not ``labelled``: the photos have no labels; nothing is taken for one but in a
-    val or test that the user gave, where names are those of ``classes``. ``cache_dir`` keeps the indices of tar
-    shards.
+    have all of them, nor a train side. Not ``labelled``: the photos have no labels; nothing is taken for one but
+    in a val or test that the user gave, where names are those of ``classes``. ``cache_dir`` keeps the indices of
+    tar shards.
 
     Raises:
         MissingInputError: nothing there, or no photos in it (id D1); a shard is missing (D20).
@@ -220,7 +220,9 @@ class _Looking:
                 cache_dir=self.cache_dir,
                 task=self.task,
             )
-        return find_in_folders(str(item.path), prefix, Layout(self.nested, self.need_train, self.labels), self.task)
+        return find_in_folders(
+            str(item.path), prefix, Layout(self.nested, self.need_train, self.labels), self.task
+        )
 
 
 def _classes(full: list[ClassFolder], found: Found, asked: str) -> tuple[str, ...]:

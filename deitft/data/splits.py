@@ -81,9 +81,7 @@ def held_out_share(count: int) -> float:
     return 0.015 if count < 1_000_000 else 0.01
 
 
-def assign(
-    catalog: Catalog, *, seed: int, groups: Sequence[str] | None = None, labelled: bool = True
-) -> Splits:
+def assign(catalog: Catalog, *, seed: int, groups: Sequence[str] | None = None, labelled: bool = True) -> Splits:
     """Split an inspected catalog by the rule above; unlabelled photos are left out.
 
     Not ``labelled``: photos without a label are split like those of one class.

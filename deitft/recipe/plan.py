@@ -63,6 +63,8 @@ def resolve(recipe: Recipe, facts: Facts, *, seed: int, max_steps: int | None = 
     if not steps.total and head_start == "random":
         mistakes.append("train.length is 0 and model.head_start is random: nothing is learned")
     distill = _distill(recipe, facts, mistakes)
+    if distill is not None and distill.cache_views and train_size != pre.size:
+        mistakes.append("distill.cache_views shows views again, at one size: write train.full_size_from 0")
     mistakes += _needing_labels(recipe, facts)
     if mistakes:
         raise recipe_error(f"recipe {recipe.name}", mistakes)

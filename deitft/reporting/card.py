@@ -57,8 +57,8 @@ class CardFacts:
     """What a card tells. Plain data only.
 
     ``photos`` counts the splits {"train", "val", "test"}, ``train_counts`` the train photos a class. ``metrics``
-    is ``Metrics.record()`` of the photos named by ``claim_split``, {} where nothing was measured; ``by_teacher``: they
-    have no labels, and the figures say how often the model agrees with its teacher. ``probe_top1``
+    is ``Metrics.record()`` of the photos named by ``claim_split``, {} where nothing was measured; ``by_teacher``:
+    they have no labels, and the figures say how often the model agrees with its teacher. ``probe_top1``
     is the same photos' score of a logistic regression on the frozen features. ``weights`` says what training
     started from: "kind", "architecture", "tag", "sha256", "license". ``command`` is the command line, in words.
     """
@@ -154,17 +154,17 @@ def _scores(facts: CardFacts) -> str:
     intervals = metrics.get("intervals", {})
     rows = ["| figure | value | 95 % interval |", "|---|---|---|"]
     for name, title, share in _FIGURES:
-        title = _AGREEMENT.get(name, f"{title}, against the teacher") if facts.by_teacher else title
         value = metrics.get(name)
+        shown = _AGREEMENT.get(name, f"{title}, against the teacher") if facts.by_teacher else title
         if value is not None:
-            rows.append(f"| {title} | {_number(value, share)} | {_interval(intervals.get(name), share)} |")
+            rows.append(f"| {shown} | {_number(value, share)} | {_interval(intervals.get(name), share)} |")
     if facts.probe_top1 is not None:
         rows.append(f"| Logistic regression on frozen features, top-1 | {_number(facts.probe_top1, True)} | |")
     text = f"Measured on {metrics.get('n', 0):,} {escaped(facts.claim_split)} photos"
     if facts.by_teacher:
         text = (
-            "**Nobody has labelled these photos: the figures say how often the model agrees with its teacher, not how "
-            f"often it is right.**\n\n{text}"
+            "**Nobody has labelled these photos: the figures say how often the model agrees with its teacher, not "
+            f"how often it is right.**\n\n{text}"
         )
     if facts.claim_split == "val":
         text += ", which also chose the weights and the temperature: **these figures flatter the model**.\n\n"

@@ -83,8 +83,8 @@ def _nobody_knows(data: ReportData) -> NextStep | None:
     if not data.by_teacher:
         return None
     return NextStep(
-        f"Label some {data.claim_split} photos, or `deitft evaluate` on others with labels: this page knows how often "
-        "the model agrees with its teacher, not how often it is right.",
+        f"Label some {data.claim_split} photos, or `deitft evaluate` on others with labels: this page knows how "
+        "often the model agrees with its teacher, not how often it is right.",
         "limits",
         "What the figures say",
     )

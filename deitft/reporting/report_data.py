@@ -94,12 +94,16 @@ class EpochRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The run over time, and the point that was kept. With the ``score_name`` "loss" less is better."""
+    """The run over time, and the point that was kept. With the ``score_name`` "loss" less is better.
+
+    ``by_teacher``: val has no labels, and its scores are agreement with the teacher.
+    """
 
     rows: Sequence[EpochRow]
     best_step: int | None = None
     best_which: Literal["raw", "ema"] = "raw"
     score_name: str = "top-1"
+    by_teacher: bool = False
 
     @property
     def score_is_share(self) -> bool:
@@ -172,8 +176,8 @@ class ReportData:
     """One run, or one evaluation, for one page.
 
     ``claim_split`` names the photos that the figures are measured on, ``select_split`` those that chose the
-    model and the temperature. ``by_teacher``: the claim split has no labels, and every figure is of agreement with the
-    teacher. ``confusion`` is [C, C], rows are labels, in photos. ``plan`` is
+    model and the temperature. ``by_teacher``: the claim split has no labels, and every figure is of agreement with
+    the teacher. ``confusion`` is [C, C], rows are labels, in photos. ``plan`` is
     ``Plan.record()``, ``environment`` that of ``core.records``. ``banners`` are sentences that must be read
     before any figure (a leak that was allowed, say); ``more_scores`` are (name, meaning, estimate). ``findings``
     None is "nobody looked", ``found`` are the same with photos of them. With the verb "evaluate" the page does not

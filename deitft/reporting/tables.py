@@ -82,7 +82,11 @@ def scores(data: ReportData) -> list[Score]:
         *data.more_scores,
         (f"Top-5{'' if data.by_teacher else ' accuracy'}", f"the {truth} is among the five likeliest", top5),
         ("Macro-F1", "precision and recall of every class, each class counting the same", data.macro_f1),
-        ("Balanced accuracy", "mean recall over classes: small ones count as much", data.balanced_accuracy),
+        (
+            f"Balanced {'agreement' if data.by_teacher else 'accuracy'}",
+            "mean recall over classes: small ones count as much",
+            data.balanced_accuracy,
+        ),
         ("Frozen probe", probe_meaning, _probe(data)),
         ("Largest class", f"always the class that is largest {_where_largest(data)}", data.majority),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from deitft.core.progress import Progress
+from deitft.core.units import format_bytes
 from deitft.data.photos import PhotoSet
 from deitft.data.stream import Batch, views_of
 from deitft.objectives.cached_teacher import CachedTeacher, kept_of
@@ -71,9 +72,16 @@ def remembering(
 ) -> CachedTeacher:
     """A cache in front of a teacher; says where its answers were given under other conditions."""
     opened = TeacherCache(folder, cache_header(plan, photos), part=part)
+    progress.say(f"the cache {folder} takes {format_bytes(opened.header.bytes_for(view_steps(plan)))} when it is full")
     if opened.inexact:
         progress.say(f"the cache {folder} was made elsewhere ({opened.inexact}): hardly any answer differs")
     return CachedTeacher(opened, voice, len(plan.classes), views_of(plan))
+
+
+def view_steps(plan: Plan) -> int:
+    """Steps of a plan whose views differ: all, or those of the first epochs where their views come again."""
+    again = plan.distill.cache_views if plan.distill is not None else None
+    return min(plan.total_steps, again * plan.steps_per_epoch) if again else plan.total_steps
 
 
 def cache_header(plan: Plan, photos: PhotoSet) -> CacheHeader:

@@ -24,6 +24,14 @@ def one_line(plan: Plan) -> str:
     )
 
 
+def views_again(plan: Plan) -> str:
+    """A line where a run's views come again, else ""."""
+    again = plan.distill.cache_views if plan.distill is not None else None
+    if again is None or again >= plan.epochs:
+        return ""
+    return f"the views of {again} epochs are shown again and again: an approximation, fewer views than the recipe's"
+
+
 def planned(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> RunResult:
     """What ``--dry-run`` hands back: nothing was written, nothing was trained."""
     return RunResult(

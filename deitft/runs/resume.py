@@ -12,6 +12,7 @@ from deitft.core.files import write_json, write_text
 from deitft.core.progress import StopFlag, catch_stop_signals
 from deitft.core.records import RunRecord, parse_csv_text, read_run_record, version_of
 from deitft.data.catalog import NONE, TEST, TRAIN, VAL, shown
+from deitft.data.source import Source
 from deitft.data.splits import held_out_labels, read_splits
 from deitft.errors import MissingInputError, Notice, RecipeError, UnavailableError
 from deitft.models.build import Classifier, build
@@ -19,7 +20,7 @@ from deitft.models.zoo import resolve as resolve_model
 from deitft.recipe.load import recipe_yaml
 from deitft.recipe.plan import changed_fields, read_plan
 from deitft.recipe.plan_types import Plan
-from deitft.runs import assemble
+from deitft.runs import asked, assemble
 from deitft.runs.finish import finished_result
 from deitft.runs.folder import RunFolder, newest_unfinished
 from deitft.runs.prepare import Prepared, write_preparation
@@ -51,14 +52,14 @@ def resume(
         request.progress.say(f"{run.name} is finished: nothing to do")
         return finished_result(run, record)
     plan = read_plan(run.plan)
-    machine = _machine(plan, request)
+    machine = machine_of(plan, request)
     deterministic(machine.threads)
     stop = StopFlag()
     with catch_stop_signals(stop, request.progress), run.locked(request.progress):
-        prepared, changed_photos = _photos(run, plan, request, machine, stop)
+        prepared, changed_photos = photos_of(run, plan, request, machine, stop)
         now_asked = _replanned(plan, prepared, request, machine) if same_recipe else plan
         differences = {**_recipe_changes(plan, now_asked), **changed_photos}
-        _refuse_changes(differences, request.allow_changed)
+        refuse_changes(differences, request.allow_changed)
         plan = replace(
             now_asked,
             data_fingerprint=prepared.catalog.fingerprint,
@@ -92,6 +93,25 @@ def resume(
             return carry_out(session, resume=True, checkpoint=checkpoint)
 
 
+def request_of(run: RunFolder, record: RunRecord, plan: Plan, **changes: Any) -> TrainRequest:
+    """What a run was asked for, as its folder says; ``changes`` are asked for now."""
+    options = record.options
+    cache = options.get("teacher_cache")
+    kept: dict[str, Any] = {
+        name: bool(options.get(name, name == "probe"))
+        for name in ("strict", "skip_bad", "allow_leak", "probe", "unlabelled")
+    }
+    return TrainRequest(
+        verb=record.verb,
+        data=Source.read(record.data.get("source"), plan.data),
+        seed=plan.seed,
+        runs_dir=run.path.parent,
+        name=run.name,
+        max_pixels=asked.pixels(options.get("max_pixels")),
+        **{"teacher_cache": Path(str(cache)) if cache else None, **kept, **changes},
+    )
+
+
 def _tell_versions(session: Session) -> None:
     """Other versions may round differently: said, not refused."""
     known: Any = session.record.environment.get("versions") or {}
@@ -103,7 +123,7 @@ def _tell_versions(session: Session) -> None:
         session.record.allowed_changes.extend(changed)
 
 
-def _machine(plan: Plan, request: TrainRequest) -> Machine:
+def machine_of(plan: Plan, request: TrainRequest) -> Machine:
     """What the run computed on before, where nothing else is asked for."""
     if request.device == "auto" and plan.device not in available_devices():
         raise UnavailableError(
@@ -137,7 +157,7 @@ def _reopened(record: RunRecord) -> RunRecord:
     return record
 
 
-def _photos(
+def photos_of(
     run: RunFolder, plan: Plan, request: TrainRequest, machine: Machine, stop: StopFlag
 ) -> tuple[Prepared, dict[str, str]]:
     """The photos of today, and how they differ from those of the run (empty where they do not)."""
@@ -219,7 +239,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _refuse_changes(differences: Mapping[str, str], allowed: Sequence[str]) -> None:
+def refuse_changes(differences: Mapping[str, str], allowed: Sequence[str]) -> None:
     refused = {
         name: text
         for name, text in differences.items()

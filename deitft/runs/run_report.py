@@ -118,7 +118,7 @@ def report_data(session: Session, ending: Ending, judged: Judged) -> ReportData:
         environment=record.environment,
         seconds=record.seconds,
         allowed_changes=record.allowed_changes,
-        limits=_limits(),
+        limits=_limits(judged),
     )
 
 
@@ -216,12 +216,13 @@ def _history(session: Session, ending: Ending) -> History | None:
     best = ending.outcome.best
     names = {"top1": "top-1", "balanced_accuracy": "balanced accuracy", "loss": "loss"}
     if "val" in plan.unlabelled:
-        names = {"top1": "agreement with the teacher", "balanced_accuracy": "agreement, classes alike"}
+        names = {"top1": "agreement with the teacher", "balanced_accuracy": "balanced agreement"}
     return History(
         rows=rows,
         best_step=best.step if best else None,
         best_which=best.which if best else "raw",
         score_name=names[by],
+        by_teacher="val" in plan.unlabelled,
     )
 
 
@@ -388,7 +389,7 @@ def _claim_banners(judged: Judged) -> list[str]:
     return ["There are no test photos: these figures are of val, which chose the model, and flatter it."]
 
 
-def _limits() -> list[str]:
-    return [
-        "The intervals know nothing of wrong labels: look at the likeliest label errors before a last decision."
-    ]
+def _limits(judged: Judged) -> list[str]:
+    if judged.by_teacher:
+        return ["Where teacher and model agree, both may be wrong."]
+    return ["The intervals know nothing of wrong labels: look at the likeliest label errors before a last decision."]

@@ -201,6 +201,8 @@ def _adapting(request: TrainRequest, candidate: Candidate, prepared: Prepared, h
         distill=None,
         teacher=(),
         teacher_cache=None,
+        cache_views=None,
+        price_per_hour=None,
         resume=False,
         dry_run=False,
         time_limit=None,

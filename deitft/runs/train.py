@@ -94,7 +94,9 @@ def train(request: TrainRequest) -> RunResult:
         if request.dry_run and costs is not None:
             outlook = measure.forecast(plan, costs, facts.parameters, elapsed=elapsed(request), probe_photos=probe)
             return plan_text.planned(plan, costs, outlook, request)
-        request.progress.say(plan_text.one_line(plan))
+        for line in (plan_text.one_line(plan), plan_text.views_again(plan)):
+            if line:
+                request.progress.say(line)
         if stop.by_signal:
             raise stop.error("before the first step", "nothing was written; run the same command again")
         run = folder.create(request.runs_dir, request.verb, request.name)
@@ -138,10 +140,11 @@ def read_recipe(request: TrainRequest) -> Recipe:
 
 def _distill_overrides(request: TrainRequest) -> tuple[str, ...]:
     """``--distill``, and a ``--teacher`` alone, as recipe fields; ``--set distill.kind=…`` wins over the latter."""
+    views = () if request.cache_views is None else (f"distill.cache_views={request.cache_views}",)
     if request.distill is not None:
-        return (f"distill.kind={request.distill}",)
+        return (f"distill.kind={request.distill}", *views)
     asked = any(text.partition("=")[0].strip() == "distill.kind" for text in request.set)
-    return ("distill.kind=hard",) if request.teacher and not asked else ()
+    return ("distill.kind=hard", *views) if request.teacher and not asked else views
 
 
 def lasts_by_the_clock(recipe: Recipe) -> bool:

@@ -54,6 +54,8 @@ def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
         "seed": asked.whole(given["seed"], "seed", 0) or 0,
         "threads": asked.whole(given["threads"], "threads", 1),
         "workers": asked.whole(given["workers"], "workers", 0),
+        "cache_views": asked.whole(given["cache_views"], "cache_views", 1),
+        "price_per_hour": asked.price(given["price_per_hour"], "price_per_hour"),
         "max_pixels": asked.pixels(given["max_pixels"]),
         "time_limit": duration(given["time_limit"]),
         "started": given["started"],

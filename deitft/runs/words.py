@@ -17,7 +17,7 @@ AGREEMENT = {
     "top1": "Agreement with the teacher",
     "top5": "Teacher's class in the top 5",
     "macro_f1": "Macro-F1 against the teacher",
-    "balanced_accuracy": "Agreement, classes alike",
+    "balanced_accuracy": "Balanced agreement",
 }
 """The same figures where the teacher's answers stand in the place of labels: nobody knows how often it is right."""
 

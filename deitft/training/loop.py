@@ -345,7 +345,9 @@ class _Run:
         train = state.since_validation.read()
         train = {"loss": train.pop("total", math.nan), **train}
         epoch = state.step / plan.steps_per_epoch
-        values = {score_column(plan, which, name): one for which in verdicts for name, one in verdicts[which].items()}
+        values = {
+            score_column(plan, which, name): one for which in verdicts for name, one in verdicts[which].items()
+        }
         row: dict[str, float | str] = {
             "step": state.step,
             "epoch": epoch,
