@@ -60,11 +60,15 @@ def learning_of(plan: Plan, photos: PhotoSet, progress: Progress, *, cache: Path
         return Learning(Supervised(plan.loss, plan.train_counts, plan.device))
     voice: Voice = LazyTeacher(plan)
     memory = None if cache is None else remembering(plan, photos, progress, cache, voice)
-    heard = memory or voice
+    return Learning(heard(plan, memory or voice), memory)
+
+
+def heard(plan: Plan, voice: Voice) -> Objective:
+    """The objective of a plan whose teacher speaks with this voice."""
+    assert plan.distill is not None, "asked only where there is a teacher"
     if "train" in plan.unlabelled:
-        return Learning(TeacherAlone(plan.distill, heard), memory)
-    supervised = Supervised(plan.loss, plan.train_counts, plan.device)
-    return Learning(Distilled(supervised, plan.distill, heard), memory)
+        return TeacherAlone(plan.distill, voice)
+    return Distilled(Supervised(plan.loss, plan.train_counts, plan.device), plan.distill, voice)
 
 
 def remembering(

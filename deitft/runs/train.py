@@ -38,6 +38,7 @@ from deitft.runs.prepare import Prepared, prepare, write_preparation
 from deitft.runs.request import KEPT_OPTIONS, RunResult, TrainRequest
 from deitft.runs.session import Session, elapsed
 from deitft.runs.teacher import candidates, teachers_for, warn_if_weak
+from deitft.runs.teaching_costs import ways_of
 from deitft.runs.unlabelled import answered, classes_of
 from deitft.training.checkpoint import Keeper, newest_good, open_checkpoint, restore
 from deitft.training.commit import clear_leftovers
@@ -81,10 +82,17 @@ def train(request: TrainRequest) -> RunResult:
         begun = assemble.start(choice, source, plan)
         assemble.tell_load(begun.report, request.progress)
         probe = probe_photo_count(plan) if is_probed(plan, request) else 0
-        costs = None
+        costs, so_far = None, elapsed(request)
         if request.dry_run or request.time_limit is not None or by_the_clock:
             costs = measure.measure(
-                begun.classifier, plan, prepared, request.progress, stop, limit=request.time_limit
+                begun.classifier,
+                plan,
+                prepared,
+                request.progress,
+                stop,
+                limit=request.time_limit,
+                ways=ways_of(request),
+                cache=request.teacher_cache,
             )
             if by_the_clock:
                 facts = replace(facts, seconds_per_image=max(costs.step_seconds.values()) / plan.batch)
@@ -92,7 +100,8 @@ def train(request: TrainRequest) -> RunResult:
             if request.time_limit is not None:
                 plan = _fitted(recipe, facts, plan, costs, request, probe)
         if request.dry_run and costs is not None:
-            outlook = measure.forecast(plan, costs, facts.parameters, elapsed=elapsed(request), probe_photos=probe)
+            so_far = so_far if request.time_limit is None else elapsed(request)  # else the run does not measure
+            outlook = measure.forecast(plan, costs, facts.parameters, elapsed=so_far, probe_photos=probe)
             return plan_text.planned(plan, costs, outlook, request)
         for line in (plan_text.one_line(plan), plan_text.views_again(plan)):
             if line:
