@@ -33,7 +33,8 @@ Distill = Annotated[
     DistillName | None,
     typer.Option(
         "--distill",
-        help="learn from a teacher besides the labels: the class it names (hard), or all its probabilities (soft)",
+        metavar="KIND",
+        help="learn from a teacher besides the labels: the class it names (hard), all its probabilities (soft), none",
         rich_help_panel=TEACHER,
     ),
 ]
@@ -51,7 +52,8 @@ AdaptTeacher = Annotated[
     AdaptName | None,
     typer.Option(
         "--adapt-teacher",
-        help="how a teacher of other classes learns yours, in a run of its own that is kept; a model: finetune",
+        metavar="WAY",
+        help="how a teacher of other classes learns yours: finetune (a model's default) or probe; its run is kept",
         rich_help_panel=TEACHER,
     ),
 ]

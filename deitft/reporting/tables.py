@@ -262,6 +262,8 @@ def plan_lines(plan: Mapping[str, Any]) -> tuple[list[PlanLine], list[tuple[str,
         place = _place(name, flat)
         used.add(place)
         resolved = shown(flat[place]) if place in flat else shown(asked)
+        if plan.get(name.partition(".")[0], plan) is None:  # a section that the plan leaves out: no teacher
+            resolved = "not used"
         lines.append(PlanLine(name, shown(asked), _with_unit(place, resolved, plan), asked == "auto"))
     rest = [(name, shown(value)) for name, value in flat.items() if name not in used]
     return lines, rest
