@@ -34,7 +34,7 @@ Distill = Annotated[
     typer.Option(
         "--distill",
         metavar="KIND",
-        help="learn from a teacher besides the labels: the class it names (hard), all its probabilities (soft), none",
+        help="learn from a teacher, too: the class it names (hard), all its probabilities (soft), none",
         rich_help_panel=TEACHER,
     ),
 ]
