@@ -19,11 +19,23 @@ if TYPE_CHECKING:
     from deitft.jobs.predict import predict
     from deitft.jobs.pretrain import pretrain
     from deitft.jobs.resume import resume
+    from deitft.jobs.teacher_cache import teacher_cache
     from deitft.runs.classifier import load
 
     __version__: str
 
-__all__ = ["__version__", "check", "evaluate", "finetune", "load", "pack", "predict", "pretrain", "resume"]
+__all__ = [
+    "__version__",
+    "check",
+    "evaluate",
+    "finetune",
+    "load",
+    "pack",
+    "predict",
+    "pretrain",
+    "resume",
+    "teacher_cache",
+]
 
 _HOMES = {
     "check": "deitft.jobs.check",
@@ -34,6 +46,7 @@ _HOMES = {
     "predict": "deitft.jobs.predict",
     "pretrain": "deitft.jobs.pretrain",
     "resume": "deitft.jobs.resume",
+    "teacher_cache": "deitft.jobs.teacher_cache",
 }
 
 

@@ -219,9 +219,10 @@ class Run:
         self.stop = StopFlag()
         self.validate: Any = scores
         self.task: Any = SilentTask()
+        self.objective: Any = None
 
     def fit(self) -> Outcome:
-        objective = Supervised(self.plan.loss, self.plan.train_counts, "cpu")
+        objective = self.objective or Supervised(self.plan.loss, self.plan.train_counts, "cpu")
         return fit(
             self.plan,
             self.state,

@@ -66,11 +66,13 @@ def finetune(
     teacher: teaching.TeacherName = None,
     adapt_teacher: teaching.AdaptTeacher = None,
     teacher_cache: teaching.TeacherCacheFolder = None,
+    cache_views: teaching.CacheViews = None,
     seed: options.Seed = 0,
     time_limit: options.TimeLimit = None,
     resume: options.Resume = False,
     allow_changed: options.AllowChanged = None,
     dry_run: options.DryRun = False,
+    price_per_hour: teaching.PricePerHour = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
     workers: options.Workers = None,
@@ -108,11 +110,13 @@ def pretrain(
     teacher: teaching.TeacherName = None,
     adapt_teacher: teaching.AdaptTeacher = None,
     teacher_cache: teaching.TeacherCacheFolder = None,
+    cache_views: teaching.CacheViews = None,
     seed: options.Seed = 0,
     time_limit: options.TimeLimit = None,
     resume: options.Resume = False,
     allow_changed: options.AllowChanged = None,
     dry_run: options.DryRun = False,
+    price_per_hour: teaching.PricePerHour = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
     workers: options.Workers = None,
@@ -180,6 +184,22 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped or killed, as if nothing had happened."""
     call("resume", dict(locals()))
+
+
+@app.command("teacher-cache", rich_help_panel="Train and use")
+def teacher_cache(
+    run: options.ResumableRun,
+    verify: teaching.Verify = None,
+    teacher_cache: teaching.CacheOfRun = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    workers: options.Workers = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Ask a run's teacher about every view in advance and keep its answers; or compare them with it."""
+    call("teacher_cache", dict(locals()))
 
 
 @app.command(rich_help_panel="Train and use")

@@ -34,7 +34,7 @@ Distill = Annotated[
     typer.Option(
         "--distill",
         metavar="KIND",
-        help="learn from a teacher besides the labels: the class it names (hard), or all its probabilities (soft)",
+        help="learn from a teacher, too: the class it names (hard), all its probabilities (soft), none",
         rich_help_panel=TEACHER,
     ),
 ]
@@ -53,7 +53,7 @@ AdaptTeacher = Annotated[
     typer.Option(
         "--adapt-teacher",
         metavar="WAY",
-        help="how a teacher of other classes learns yours, in a run of its own that is kept; a model: finetune",
+        help="how a teacher of other classes learns yours: finetune (a model's default) or probe; its run is kept",
         rich_help_panel=TEACHER,
     ),
 ]
@@ -71,6 +71,46 @@ PhotosIfAny = Annotated[
     typer.Argument(
         metavar="DATA...",
         help="folder of photos, table or tar shards, as for `finetune`; left out: embedded digits",
+    ),
+]
+CacheViews = Annotated[
+    int | None,
+    typer.Option(
+        "--cache-views",
+        metavar="K",
+        min=1,
+        help="show the views of the first K epochs again and again: a small cache serves, an approximation",
+        rich_help_panel=TEACHER,
+    ),
+]
+CacheOfRun = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher-cache",
+        metavar="DIR",
+        help="folder of the cache; left out: the run's own, else one inside the run",
+        rich_help_panel=TEACHER,
+    ),
+]
+Verify = Annotated[
+    float | None,
+    typer.Option(
+        "--verify",
+        metavar="SHARE",
+        min=0.0,
+        max=1.0,
+        help="fill nothing: compare this share of the steps with the teacher, and all chunks with their digests",
+        rich_help_panel=TEACHER,
+    ),
+]
+PricePerHour = Annotated[
+    float | None,
+    typer.Option(
+        "--price-per-hour",
+        metavar="PRICE",
+        min=0.0,
+        help="what an hour of this machine costs: `--dry-run` says what the run will",
+        rich_help_panel=TRAINING,
     ),
 ]
 Unlabelled = Annotated[

@@ -4,7 +4,8 @@
 to the class of all folders on the way, joined with "/". *Split folders* (train, val, test in any usual spelling)
 hold class folders: where a folder train holds more folders than photos of its own, and every other folder is a
 split's. A root with split folders and another folder beside them is refused rather than guessed at, and so is one
-with val and test but no train.
+with val and test but no train. Where photos have no labels, all below the root, or below train, are one lot; val
+and test may hold class folders.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from deitft.core.progress import Task
 from deitft.data.catalog import NONE, TEST, TRAIN, VAL, normal, shown
 from deitft.data.formats import FORMAT_NAMES
-from deitft.data.found import ClassFolder, Found
+from deitft.data.found import NO_LABEL, ClassFolder, Found, Labels
 from deitft.data.names import check_class_names
 from deitft.data.places import FolderPlace
 from deitft.data.walk import Walker, loop_notices
@@ -48,6 +49,7 @@ class Layout:
 
     nested: bool
     need_train: bool
+    labels: Labels = "all"
 
 
 def find_in_folders(asked: str, prefix: str, layout: Layout, task: Task) -> Found:
@@ -57,8 +59,9 @@ def find_in_folders(asked: str, prefix: str, layout: Layout, task: Task) -> Foun
         MissingInputError, DataError: see ``scan``.
     """
     walker = Walker(asked)
-    folders = _class_folders(walker, asked, need_train=layout.need_train)
-    check_class_names([(folder.split, folder.path.rpartition("/")[2]) for folder in folders])
+    find = _lots if layout.labels == "held out" else _class_folders
+    folders = find(walker, asked, need_train=layout.need_train)
+    check_class_names([(folder.split, folder.path.rpartition("/")[2]) for folder in folders if folder.name])
     owners = _list(walker, folders, task)
     full = [folders[index] for index in np.unique(owners).tolist()]
     if not full:
@@ -66,7 +69,9 @@ def find_in_folders(asked: str, prefix: str, layout: Layout, task: Task) -> Foun
     # Unpacked one folder too deep is the usual reason for one class alone.
     deeper = f"{shown(asked)}/{shown(full[0].path)}" if len(walker.folders(full[0].path)) > 1 else ""
     notices = [
-        _empty_notice(folder) for folder in folders if folder not in full and folder.split in (NONE, TRAIN)
+        _empty_notice(folder)
+        for folder in folders
+        if folder not in full and folder.name and folder.split in (NONE, TRAIN)
     ] + loop_notices(walker.met_twice)
     if layout.nested:
         folders, owners = _by_every_folder(walker, folders, owners)
@@ -119,6 +124,25 @@ def _class_folders(walker: Walker, asked: str, *, need_train: bool) -> list[Clas
     return folders
 
 
+def _lots(walker: Walker, asked: str, *, need_train: bool) -> list[ClassFolder]:
+    """The same of photos without labels: the root, or its split folders; in val and test the class folders."""
+    names = walker.folders()
+    splits = {name: side for name in names if (side := SPLIT_SPELLINGS.get(name.strip().lower())) is not None}
+    others = [shown(name) for name in names if name not in splits]
+    if not is_split_layout(splits, others, asked, need_train=need_train, kind="folder"):
+        return [ClassFolder(NONE, NO_LABEL, "")]
+    walker.note_loose("", OUTSIDE)
+    lots = []
+    for name, side in splits.items():
+        inside = walker.folders(name) if side != TRAIN else []
+        if len(inside) > walker.count_photos(name):
+            walker.note_loose(name, OUTSIDE)
+            lots += [ClassFolder(side, normal(label), f"{name}/{label}") for label in inside]
+        else:
+            lots.append(ClassFolder(side, NO_LABEL, name))
+    return lots
+
+
 def is_split_layout(splits: dict[str, int], others: list[str], asked: str, *, need_train: bool, kind: str) -> bool:
     """Whether these names are those of splits, and nothing else lies beside them.
 
@@ -155,7 +179,7 @@ def _list(walker: Walker, folders: list[ClassFolder], task: Task) -> npt.NDArray
     places = {folder.path: index for index, folder in enumerate(folders)}
     for link, count in walker.follow_links():
         parts = link.split("/")
-        place = places[parts[0]] if parts[0] in places else places["/".join(parts[:2])]
+        place = next(places[path] for path in (parts[0], "/".join(parts[:2]), "") if path in places)
         owners.append(np.full(count, place, np.int64))
         task.advance(count)
     return np.concatenate([np.zeros(0, np.int64), *owners])
@@ -169,14 +193,14 @@ def _by_every_folder(
     fine: list[ClassFolder] = []
     mine = np.empty_like(owners)
     for row, (path, owner) in enumerate(zip(walker.photos.paths, owners.tolist(), strict=True)):
-        where = path.rpartition("/")[0]
+        top = folders[owner]
+        where = path.rpartition("/")[0] if top.name else top.path
         number = numbers.get(where)
         if number is None:
             number = numbers[where] = len(fine)
-            top = folders[owner]
             fine.append(ClassFolder(top.split, normal(top.name + where[len(top.path) :]), where))
         mine[row] = number
-    check_class_names([(folder.split, folder.name) for folder in fine])
+    check_class_names([(folder.split, folder.name) for folder in fine if folder.name])
     return fine, mine
 
 

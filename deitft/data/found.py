@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,13 @@ from deitft.data.places import Place
 from deitft.errors import Notice
 
 UNLABELLED = -1
+NO_LABEL = ""
+"""In the place of a class's name: nobody says what it is."""
+
+Labels = Literal["all", "held out", "none"]
+"""Whose labels are looked at: everybody's, and each photo must have one; those of val and test, where there are
+some; nobody's.
+"""
 
 
 @dataclass(frozen=True, slots=True)

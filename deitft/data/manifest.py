@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from deitft.core.progress import Task
-from deitft.data.catalog import NONE, normal, shown
+from deitft.data.catalog import NONE, TEST, VAL, normal, shown
 from deitft.data.csv_rows import read_csv_rows
 from deitft.data.folders import SPLIT_SPELLINGS
-from deitft.data.found import UNLABELLED, ClassFolder, Found
+from deitft.data.found import NO_LABEL, UNLABELLED, ClassFolder, Found, Labels
 from deitft.data.places import FolderPlace, Place, Stamps, stamps_of
 from deitft.data.shard_list import Listed, read_list
 from deitft.data.shards import TAR, ShardFiles, open_shard
@@ -50,11 +50,11 @@ class Table:
 
 
 def find_in_table(
-    table: Table, *, labelled: bool, group_by: str | None, cache_dir: Path | None, task: Task
+    table: Table, *, labels: Labels, group_by: str | None, cache_dir: Path | None, task: Task
 ) -> Found:
     """The photos that a table lists. No photo is opened.
 
-    ``labelled``: false where no class is needed. ``group_by`` is the column of groups, which must be there; else
+    ``labels``: of whom a class is needed, or used. ``group_by`` is the column of groups, which must be there; else
     it is "group", where there is one.
 
     Raises:
@@ -63,7 +63,7 @@ def find_in_table(
         UnavailableError: a Parquet file, and nothing here to read it with (EXTRA).
     """
     rows = _parquet_rows(table) if table.file.suffix.lower() == ".parquet" else read_csv_rows(table.file)
-    columns = _Columns(table, next(rows)[1], labelled=labelled, group_by=group_by)
+    columns = _Columns(table, next(rows)[1], labels=labels, group_by=group_by)
     files = _Files(table, cache_dir)
     for line, cells in rows:
         columns.take(line, cells, files)
@@ -88,8 +88,8 @@ def find_in_table(
 class _Columns:
     """What the rows say, in columns; and what is wrong with them, by kind."""
 
-    def __init__(self, table: Table, header: Sequence[str], *, labelled: bool, group_by: str | None) -> None:
-        self.table, self.header, self.labelled = table, list(header), labelled
+    def __init__(self, table: Table, header: Sequence[str], *, labels: Labels, group_by: str | None) -> None:
+        self.table, self.header, self.labels = table, list(header), labels
         self.paths: list[str] = []
         self.groups: list[str] = []
         self.folders: list[ClassFolder] = []
@@ -104,7 +104,7 @@ class _Columns:
         """Where a column stands; None where it may be missing and is."""
         if name in self.header:
             return self.header.index(name)
-        if not needed and (name in ("split", "group") or (name == "label" and not self.labelled)):
+        if not needed and (name in ("split", "group") or (name == "label" and self.labels != "all")):
             return None
         table = self.table
         first = self.header[0] if self.header else ""
@@ -130,14 +130,16 @@ class _Columns:
         side = (split or "").strip().lower()
         if side and side not in SPLIT_SPELLINGS:
             self._problem("split", line, f'"{shown(split or "")}" is not a split (train, val, test or empty)')
-        if self.labelled and not (label or "").strip():
+        if self.labels == "all" and not (label or "").strip():
             self._problem("label", line, f"file {shown(path)} has no label")
         self.paths.append(name)
         self.numbers.extend(stamps)
-        self.owners.append(self._owner(label or "", side) if self.labelled else UNLABELLED)
+        self.owners.append(UNLABELLED if self.labels == "none" else self._owner(label or "", side))
         self.groups.append(group or "")
 
     def _owner(self, label: str, side: str) -> int:
+        if self.labels == "held out" and SPLIT_SPELLINGS.get(side) not in (VAL, TEST):
+            label = NO_LABEL
         number = self._owner_of.get((label, side))
         if number is None:
             number = self._owner_of[label, side] = len(self.folders)

@@ -22,7 +22,7 @@ from deitft.core.progress import Progress, Task
 from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, TRAIN, VAL, Catalog, normal, object_column, shown
 from deitft.data.digests import Digests
 from deitft.data.folders import SPLIT_SPELLINGS, Layout, find_in_folders, no_photos
-from deitft.data.found import UNLABELLED, ClassFolder, Found, joined
+from deitft.data.found import NO_LABEL, UNLABELLED, ClassFolder, Found, Labels, joined
 from deitft.data.groups import by_expression, is_column
 from deitft.data.manifest import TABLES, Table, find_in_table
 from deitft.data.names import check_decodable
@@ -41,12 +41,15 @@ def scan(
     *,
     progress: Progress,
     classes: tuple[str, ...] | None = None,
+    labelled: bool = True,
     cache_dir: Path | None = None,
 ) -> Catalog:
     """List photos with their labels. No photo is opened, nothing is written beside them.
 
     ``classes`` are those of a finished model, in its order: labels are matched to them by name, and need not
-    have all of them, nor a train side. ``cache_dir`` keeps the indices of tar shards.
+    have all of them, nor a train side. Not ``labelled``: the photos have no labels; nothing is taken for one but
+    in a val or test that the user gave, where names are those of ``classes``. ``cache_dir`` keeps the indices of
+    tar shards.
 
     Raises:
         MissingInputError: nothing there, or no photos in it (id D1); a shard is missing (D20).
@@ -62,8 +65,8 @@ def scan(
     with progress.task("Listing photos", unit="photos") as task:
         walk = _Looking(
             _prefixes(items),
-            classes is None and len(items) == 1,
-            True,
+            (classes is None or not labelled) and len(items) == 1,
+            "all" if labelled else "held out",
             source.nested,
             _column(source, items),
             cache_dir,
@@ -74,7 +77,11 @@ def scan(
     if source.group_by is not None and not is_column(source.group_by):
         found.groups = by_expression(found.paths, source.group_by)
     folders = [found.folders[index] for index in np.unique(found.owners).tolist()]
-    names = _classes(folders, found, asked) if classes is None else _of_model(folders, classes)
+    if not labelled:
+        found.notices += _held_out(folders, classes or (), asked)
+        names = classes or ()
+    else:
+        names = _classes(folders, found, asked) if classes is None else _of_model(folders, classes)
     ignored = tuple(sorted(found.ignored))
     notices = [*found.notices, *(_missing_notices(folders, names) if classes is None else [])]
     notices += ignored_notices(ignored)
@@ -189,7 +196,7 @@ class _Looking:
 
     prefixes: dict[str, str]
     need_train: bool
-    labelled: bool
+    labels: Labels
     nested: bool
     column: str | None
     cache_dir: Path | None
@@ -202,18 +209,20 @@ class _Looking:
             roots = tuple((self.prefixes[os.path.realpath(root)], os.path.realpath(root)) for root in item.roots)
             table = Table(item.path, roots, " and ".join(str(root) for root in item.roots))
             return find_in_table(
-                table, labelled=self.labelled, group_by=self.column, cache_dir=self.cache_dir, task=self.task
+                table, labels=self.labels, group_by=self.column, cache_dir=self.cache_dir, task=self.task
             )
         if item.shards is not None:
             return find_in_shards(
                 item.shards,
                 prefix,
                 need_train=self.need_train,
-                labelled=self.labelled,
+                labels=self.labels,
                 cache_dir=self.cache_dir,
                 task=self.task,
             )
-        return find_in_folders(str(item.path), prefix, Layout(self.nested, self.need_train), self.task)
+        return find_in_folders(
+            str(item.path), prefix, Layout(self.nested, self.need_train, self.labels), self.task
+        )
 
 
 def _classes(full: list[ClassFolder], found: Found, asked: str) -> tuple[str, ...]:
@@ -251,6 +260,25 @@ def _of_model(full: list[ClassFolder], classes: tuple[str, ...]) -> tuple[str, .
             files=[folder.path for folder in full if folder.name in unknown],
         )
     return classes
+
+
+def _held_out(full: list[ClassFolder], classes: tuple[str, ...], asked: str) -> list[Notice]:
+    """Whether names in val and test are labels: all are classes, or none is.
+
+    Raises:
+        MissingInputError: nothing to learn from.
+        DataError: some are classes and some are not (D9).
+    """
+    if not any(folder.split in (NONE, TRAIN) for folder in full):
+        raise no_photos(f"{asked}/train")
+    named = [folder for folder in full if folder.name != NO_LABEL]
+    if any(folder.name in classes for folder in named):
+        _of_model(named, classes)
+        return []
+    if not named:
+        return []
+    text = f'folders of {shown(asked)}, as "{shown(named[0].path)}", are not named as the teacher\'s classes'
+    return [Notice(id="D9", severity="warning", text=text, hint="they are not taken for labels")]
 
 
 def _missing_notices(full: list[ClassFolder], classes: tuple[str, ...]) -> list[Notice]:
@@ -335,7 +363,7 @@ def _photos_at(path: Path, progress: Progress, cache_dir: Path | None, task: Tas
     root = os.path.realpath(item.roots[0])
     parent = str(item.roots[0])
     looking = _Looking(
-        {root: "" if parent == "." else parent.rstrip("/") + "/"}, False, False, False, None, cache_dir, task
+        {root: "" if parent == "." else parent.rstrip("/") + "/"}, False, "none", False, None, cache_dir, task
     )
     found = looking.at(item)
     for notice in ignored_notices(sorted(found.ignored), listed=False):

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deitft.core.progress import Task
-from deitft.data.catalog import NONE, counted, normal, shown
+from deitft.data.catalog import NONE, TEST, VAL, counted, normal, shown
 from deitft.data.folders import SPLIT_SPELLINGS, is_split_layout, no_photos
-from deitft.data.found import UNLABELLED, ClassFolder, Found
+from deitft.data.found import NO_LABEL, UNLABELLED, ClassFolder, Found, Labels
 from deitft.data.places import ShardPlace
 from deitft.data.shard_index import ShardIndex, index_of
 from deitft.data.shard_list import CLASSES, INDEX, Listed, read_classes, read_list
@@ -77,11 +77,11 @@ def _entries(folder: str) -> tuple[list[str], list[str], list[str]]:
 
 
 def find_in_shards(
-    files: ShardFiles, prefix: str, *, need_train: bool, labelled: bool, cache_dir: Path | None, task: Task
+    files: ShardFiles, prefix: str, *, need_train: bool, labels: Labels, cache_dir: Path | None, task: Task
 ) -> Found:
     """The photos of shards; their paths are ``prefix``, the shard's name, the member's name.
 
-    ``labelled``: false where no class is needed. ``cache_dir`` keeps the shards' indices.
+    ``labels``: of whom a class is needed, or used. ``cache_dir`` keeps the shards' indices.
 
     Raises:
         DataError: torn, damaged, incomplete, or another than ``index.csv`` lists (D20); hostile (S3); a link to
@@ -96,7 +96,7 @@ def find_in_shards(
     numbers: list[npt.NDArray[np.int64]] = []
     places: list[ShardPlace] = []
     ignored = [(prefix + name, kind) for name, kind in files.ignored]
-    owners = _Owners(classes, labelled=labelled)
+    owners = _Owners(classes, labels)
     for name, side in zip(files.names, sides, strict=True):  # one index at a time: there may be a million photos
         index, place = open_shard(files, name, prefix, listed, cache_dir)
         task.advance(len(index.names))
@@ -244,22 +244,24 @@ def _sides(files: ShardFiles, *, need_train: bool) -> list[int]:
 class _Owners:
     """What stands in the place of class folders, and which of them each sample belongs to."""
 
-    def __init__(self, classes: tuple[str, ...] | None, *, labelled: bool) -> None:
-        self.classes, self.labelled = classes, labelled
+    def __init__(self, classes: tuple[str, ...] | None, labels: Labels) -> None:
+        self.classes, self.labels = classes, labels
         self.folders: list[ClassFolder] = []
         self.found = array("q")
         self._numbers: dict[tuple[int, str], int] = {}
 
     def add(self, shard: str, side: int, index: ShardIndex) -> None:
         """The samples of one shard more."""
-        if not self.labelled:
+        if self.labels == "none":
             self.found.extend(itertools.repeat(UNLABELLED, len(index.names)))
             return
         of_text: dict[str | None, int] = {}
+        told = self.labels == "all" or side in (VAL, TEST)
         for text, member in zip(index.labels, index.names, strict=True):
             number = of_text.get(text)
             if number is None:
-                label = _class_of(text, self.classes, shard, member, index)
+                silent = not told or (text is None and self.labels == "held out")
+                label = NO_LABEL if silent else _class_of(text, self.classes, shard, member, index)
                 number = of_text[text] = self._numbers.setdefault((side, label), len(self.folders))
                 if number == len(self.folders):
                     self.folders.append(ClassFolder(side, label, f"its photos from {shard}"))

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,15 +81,18 @@ def held_out_share(count: int) -> float:
     return 0.015 if count < 1_000_000 else 0.01
 
 
-def assign(catalog: Catalog, *, seed: int, groups: Sequence[str] | None = None) -> Splits:
+def assign(catalog: Catalog, *, seed: int, groups: Sequence[str] | None = None, labelled: bool = True) -> Splits:
     """Split an inspected catalog by the rule above; unlabelled photos are left out.
+
+    Not ``labelled``: photos without a label are split like those of one class.
 
     ``groups`` names each photo's group ("" for none): photos of one group, like photos of equal content, are
     kept on one side. Groups that share a photo become one, and are named in the notices.
     """
     given = catalog.given
     carved = [side for side in (TEST, VAL) if not (given == side).any()]
-    split = np.where(catalog.labels < 0, NONE, np.where(given == NONE, TRAIN, given)).astype(np.int8)
+    asked = np.where(given == NONE, TRAIN, given)
+    split = np.where((catalog.labels < 0) & labelled, NONE, asked).astype(np.int8)
     pool = np.flatnonzero(split == TRAIN)
     if not carved or not len(pool):
         return Splits(split, (), "as the folders say")
@@ -103,7 +106,7 @@ def assign(catalog: Catalog, *, seed: int, groups: Sequence[str] | None = None) 
     kept = [SPLIT_NAMES[side] for side in (TRAIN, VAL, TEST) if (given == side).any()]
     note = f"{names}: {share:.1%} of the photos each, by content, seed {seed}"
     note += f"; {' and '.join(kept)} as the folders say" if kept else ""
-    return Splits(split, (*notices, *_untested(catalog, split, carved)), note)
+    return Splits(split, (*notices, *(_untested(catalog, split, carved) if labelled else ())), note)
 
 
 class _Carving:
@@ -197,11 +200,11 @@ def write_splits(path: Path, splits: Splits, catalog: Catalog) -> None:
     write_text(path, csv_text(splits.table(catalog), COLUMNS))
 
 
-def read_splits(path: Path, catalog: Catalog, *, allow_leak: bool = False) -> Splits:
+def read_splits(path: Path, catalog: Catalog, *, allow_leak: bool = False, labelled: bool = True) -> Splits:
     """The split that a file pins: columns path, label, split (train, val, test or empty), sha256.
 
     ``label`` and ``sha256`` may be missing; where they stand, they must fit. Photos that the file does not
-    name are left out, with a notice.
+    name are left out, with a notice. Not ``labelled``: a photo without a label may have one in the file.
 
     Raises:
         MissingInputError: no such file (id D19).
@@ -219,13 +222,13 @@ def read_splits(path: Path, catalog: Catalog, *, allow_leak: bool = False) -> Sp
         side = cells["split"].strip().lower()
         if row is None and side == "":
             continue
-        for kind, wrong in _mistakes(catalog, cells, row, side in sides, row in named):
+        for kind, wrong in _mistakes(catalog, cells, row, side in sides, row in named, labelled):
             problems.setdefault(kind, []).append((line, wrong))
         if row is not None and side in sides:
             named[row] = line
             split[row] = sides[side]
     _raise_problems(path, problems)
-    _check_pinned(path, catalog, split, allow_leak)
+    _check_pinned(path, catalog, split, allow_leak, labelled)
     left = [catalog.paths[row] for row in range(len(catalog)) if row not in named]
     notices = []
     if left:
@@ -234,6 +237,27 @@ def read_splits(path: Path, catalog: Catalog, *, allow_leak: bool = False) -> Sp
         notices.append(Notice(id="D19", severity="warning", text=text, files=tuple(left)))
     notices += [finding.notice() for finding in near_leaks(catalog, split)]
     return Splits(split, tuple(notices), f"as {shown(path.name)} says")
+
+
+def held_out_labels(path: Path, catalog: Catalog) -> Catalog:
+    """A catalog of photos without labels, with those that a file of splits has for val and test.
+
+    Raises:
+        DataError: a label that is no class (D19).
+    """
+    rows = {normal(name): row for row, name in enumerate(catalog.paths)}
+    number_of = {name: number for number, name in enumerate(catalog.classes)}
+    labels = catalog.labels.copy()
+    problems: list[tuple[int, str]] = []
+    for line, cells in _read_lines(path):
+        name, row = normal(cells.get("label", "")), rows.get(normal(cells["path"]))
+        if row is None or not name or cells["split"].strip().lower() not in ("val", "test"):
+            continue
+        if name not in number_of:
+            problems.append((line, f'the teacher does not know the label "{shown(name)}"'))
+        labels[row] = number_of.get(name, -1)
+    _raise_problems(path, {"label": problems} if problems else {})
+    return replace(catalog, labels=labels)
 
 
 def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -253,7 +277,7 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _mistakes(
-    catalog: Catalog, cells: Mapping[str, str], row: int | None, side_known: bool, twice: bool
+    catalog: Catalog, cells: Mapping[str, str], row: int | None, side_known: bool, twice: bool, labelled: bool
 ) -> list[tuple[str, str]]:
     """(kind, sentence) of everything wrong with one row."""
     where, found = f"file {shown(cells['path'])}", []
@@ -265,7 +289,7 @@ def _mistakes(
         found.append(("twice", f"{where} stands here a second time"))
     label, digest = catalog.labels[row], catalog.digests[row].hex()
     name = catalog.classes[label] if label >= 0 else ""
-    if normal(cells.get("label", name)) != name:
+    if normal(cells.get("label", name)) != name and (name or labelled):
         found.append(("label", f'{where} has the label "{shown(cells["label"])}", its folder is "{shown(name)}"'))
     if cells.get("sha256", "") not in (digest, ""):
         found.append(("content", f"{where} has changed since (another sha256)"))
@@ -287,9 +311,11 @@ def _raise_problems(path: Path, problems: Mapping[str, list[tuple[int, str]]]) -
     )
 
 
-def _check_pinned(path: Path, catalog: Catalog, split: npt.NDArray[np.int8], allow_leak: bool) -> None:
+def _check_pinned(
+    path: Path, catalog: Catalog, split: npt.NDArray[np.int8], allow_leak: bool, labelled: bool
+) -> None:
     labels = catalog.labels[split == TRAIN]
-    for label, name in enumerate(catalog.classes):
+    for label, name in enumerate(catalog.classes if labelled else ()):
         if label not in labels:
             text = f'{shown(path.name)} leaves no train photo of "{shown(name)}"'
             raise DataError(text, "give every class some", id="D19", files=(str(path),))

@@ -221,8 +221,12 @@ class TrainStream:
             DataError: a photo is not what it was (id D16), or cannot be decoded (its own id).
             StoppedError: a worker died (id N5).
         """
+        return self.at_steps(range(step, total_steps))
+
+    def at_steps(self, steps: Sequence[int]) -> Iterator[Batch]:
+        """The batches of any steps, in this order. Raises as ``from_step``."""
         self.close()
-        running = self._batches(step, total_steps)
+        running = self._batches(steps)
         self._running = weakref.ref(running)
         return running
 
@@ -233,11 +237,11 @@ class TrainStream:
             running.close()
         self._running = None
 
-    def _batches(self, step: int, total_steps: int) -> Generator[Batch, None, None]:
-        requests = (self._requests(number) for number in range(step, total_steps))
+    def _batches(self, steps: Sequence[int]) -> Generator[Batch, None, None]:
+        requests = (self._requests(number) for number in steps)
         source = fetch(self._reader, requests, workers=self.plan.workers)
         try:
-            for number, loaded in enumerate(source, start=step):
+            for loaded, number in zip(source, steps, strict=True):
                 self.retries += loaded.retries
                 if loaded.faults:
                     raise self._error(number, loaded.faults[0])

@@ -95,13 +95,25 @@ class Predictions:
             distill_logits=None if self.distill_logits is None else self.distill_logits[indices],
         )
 
-    def save(self, path: Path, classes: Sequence[str], *, temperature: float = 1.0) -> None:
+    def save(
+        self,
+        path: Path,
+        classes: Sequence[str],
+        *,
+        temperature: float = 1.0,
+        by_teacher: bool = False,
+    ) -> None:
         """Write a CSV file that a person can open and ``load_predictions`` restores to the last bit.
 
         Columns: path, label (empty if unknown), predicted, confidence, then the next best classes with their
-        probabilities (after ``temperature``), then one logit column a class and head.
+        probabilities (after ``temperature``), then one logit column a class and head. Where the
+        labels are a teacher's answers they stand in a column "teacher", and the column "label" is empty.
         """
-        write_text(path, csv_text(_rows(self, classes, temperature), _columns(self, classes)))
+        rows, columns = _rows(self, classes, temperature), _columns(self, classes)
+        if by_teacher:
+            columns.insert(2, "teacher")
+            rows = [{**row, "label": "", "teacher": row["label"]} for row in rows]
+        write_text(path, csv_text(rows, columns))
 
     def _refuse_non_finite(self, logits: Logits) -> None:
         bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))

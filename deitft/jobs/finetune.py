@@ -25,6 +25,7 @@ def finetune(
     teacher: str | Path | Sequence[str | Path] = (),
     adapt_teacher: str | None = None,
     teacher_cache: str | Path | None = None,
+    cache_views: int | None = None,
     weights: str | Path | None = None,
     weights_dir: str | Path | None = None,
     pretrained: bool = True,
@@ -44,6 +45,7 @@ def finetune(
     resume: bool = False,
     allow_changed: Sequence[str] = (),
     dry_run: bool = False,
+    price_per_hour: float | None = None,
     log_to: Sequence[str] = (),
     probe: bool = True,
     progress: Progress | None = None,
@@ -57,8 +59,10 @@ def finetune(
     ("optim.lr=1e-4"). ``time_limit`` ("30m") bounds the whole command. ``resume`` goes on with the newest
     unfinished run of these photos. ``distill`` ("hard", "soft") learns from ``teacher`` too: a run, a bundle, or a
     model, which first learns your classes in a run of its own (``adapt_teacher``); ``teacher_cache`` keeps what it
-    said. ``dry_run`` measures and plans, and writes nothing. ``probe`` adds the frozen-feature baseline to the
-    report. The other keywords are those of ``deitft finetune --help``.
+    said, ``cache_views`` shows the views of so many epochs again and again, an approximation that a small cache
+    serves. ``dry_run`` measures and plans, and writes nothing; ``price_per_hour`` is what the machine costs.
+    ``probe`` adds the frozen-feature baseline to the report. The other keywords are those of
+    ``deitft finetune --help``.
 
     Returns:
         Where the run is, and its figures: ``.folder``, ``.record()``.

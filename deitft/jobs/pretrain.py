@@ -27,6 +27,7 @@ def pretrain(
     teacher: str | Path | Sequence[str | Path] = (),
     adapt_teacher: str | None = None,
     teacher_cache: str | Path | None = None,
+    cache_views: int | None = None,
     weights: str | Path | None = None,
     weights_dir: str | Path | None = None,
     seed: int = 0,
@@ -45,6 +46,7 @@ def pretrain(
     resume: bool = False,
     allow_changed: Sequence[str] = (),
     dry_run: bool = False,
+    price_per_hour: float | None = None,
     log_to: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> RunResult:

@@ -8,7 +8,7 @@ from pathlib import Path
 from deitft.core.progress import Progress, Silent
 from deitft.data.bad_photo import pixel_limit
 from deitft.runs import asked
-from deitft.runs.request import DASHBOARDS, RunResult, TrainRequest
+from deitft.runs.request import DASHBOARDS, RunResult
 
 
 def resume(
@@ -33,29 +33,22 @@ def resume(
         MissingInputError: no run there.
     """
     from deitft.core.records import read_run_record
-    from deitft.data.source import Source
     from deitft.recipe.plan import read_plan
     from deitft.runs.folder import open_run
+    from deitft.runs.resume import request_of
     from deitft.runs.resume import resume as go_on
 
     run = asked.folder(run, "run")
     folder = open_run(run)
     record = read_run_record(folder.path)
     plan = read_plan(folder.plan)
-    request = TrainRequest(
-        verb=record.verb,
-        data=Source.read(record.data.get("source"), plan.data),
-        seed=plan.seed,
-        runs_dir=folder.path.parent,
-        name=folder.name,
+    request = request_of(
+        folder,
+        record,
+        plan,
         device=device,
         threads=asked.whole(threads, "threads", 1),
         workers=asked.whole(workers, "workers", 0),
-        strict=bool(record.options.get("strict", False)),
-        skip_bad=bool(record.options.get("skip_bad", False)),
-        max_pixels=asked.pixels(record.options.get("max_pixels")),
-        allow_leak=bool(record.options.get("allow_leak", False)),
-        probe=bool(record.options.get("probe", True)),
         allow_changed=asked.texts(allow_changed, "allow_changed"),
         log_to=asked.texts(log_to, "log_to", DASHBOARDS),
         progress=progress or Silent(),

@@ -70,7 +70,7 @@ class Distilled:
 
     With the token the class head learns from the labels and the distillation head from the teacher. Without it
     ("usual" distillation) each head learns from both; where a model has two heads their losses are averaged, as in
-    ``Supervised``. Photos without labels need ``alpha`` 1: then only the teacher is heard.
+    ``Supervised``. Photos without labels are ``TeacherAlone``'s.
     """
 
     def __init__(self, supervised: Supervised, plan: DistillPlan, voice: Voice) -> None:
@@ -98,6 +98,29 @@ class Distilled:
         return self._supervised.of_one_head(logits, targets)
 
     def _teacher(self, logits: Tensor, said: Tensor) -> Tensor:
-        if self.plan.kind == "hard":
-            return hard_loss(logits, said)
-        return soft_loss(logits, said, tau=self.plan.tau, reduction=self.plan.reduction)
+        return teacher_loss(self.plan, logits, said)
+
+
+class TeacherAlone:
+    """The loss of photos without labels: the teacher's term and no other, on every head.
+
+    ``mean over heads of hard_loss`` (or ``soft_loss``) with what the teacher says of this very view. There is no
+    weight to choose: with one term it would only scale the learning rate.
+    """
+
+    def __init__(self, plan: DistillPlan, voice: Voice) -> None:
+        self._plan, self._voice = plan, voice
+
+    def __call__(self, heads: Heads, batch: Batch) -> dict[str, Tensor]:
+        """Losses by name, each a 0-d mean over the B images: ``total`` and ``teacher`` are the same."""
+        said = self._voice(batch)
+        every = [heads.class_logits, *([] if heads.distill_logits is None else [heads.distill_logits])]
+        loss = torch.stack([teacher_loss(self._plan, logits, said) for logits in every]).mean()
+        return {"total": loss, "teacher": loss}
+
+
+def teacher_loss(plan: DistillPlan, logits: Tensor, said: Tensor) -> Tensor:
+    """The loss of one head's logits [B, C] by what the teacher has said, of the plan's kind; a 0-d tensor."""
+    if plan.kind == "hard":
+        return hard_loss(logits, said)
+    return soft_loss(logits, said, tau=plan.tau, reduction=plan.reduction)

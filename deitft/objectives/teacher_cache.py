@@ -76,9 +76,10 @@ class CacheHeader:
         return max(1, VIEWS_A_CHUNK // self.batch)
 
     def bytes_for(self, steps: int) -> int:
-        """Size on disk of the answers of so many steps."""
+        """Size on disk of the answers of so many steps: whole chunks, beside which the header is small."""
         chunks = math.ceil(steps / self.steps_a_chunk)
-        return steps * self.batch * word_type(self.kept, self.precision).itemsize + chunks * 256
+        views = self.steps_a_chunk * self.batch
+        return chunks * (views * word_type(self.kept, self.precision).itemsize + len(_MAGIC) + _DIGEST)
 
 
 def header_of(plan: Plan, photos_digest: str, *, kept: int = 0, precision: str = "fp32") -> CacheHeader:
@@ -182,6 +183,21 @@ class TeacherCache:
                 here = known[first : first + self.header.steps_a_chunk]
                 here[:] = (self._load(number)["classes"][: len(here), :, 0] != UNKNOWN).all(axis=1)
         return known
+
+    def damaged(self) -> list[Path]:
+        """The chunks that are not what was written, in order."""
+        size = self.header.steps_a_chunk * self.header.batch * self.type.itemsize
+        found = []
+        for path in sorted(self.folder.glob("*.chunk")):
+            try:
+                _payload(path, int(path.name.partition(".")[0]), size)
+            except (DataError, ValueError):
+                found.append(path)
+        return found
+
+    def bytes_on_disk(self) -> int:
+        """Size of its chunks as they are."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.chunk"))
 
     def _turn_to(self, step: int) -> int:
         number, place = divmod(step, self.header.steps_a_chunk)

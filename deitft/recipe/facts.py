@@ -19,7 +19,7 @@ class Facts:
     hardware does well; ``memory_bytes`` is what the device has; ``seconds_per_image`` is measured for one training
     view at full size, forward and backward, or None. ``fixed_size``: the model takes one size only;
     ``linear_heads``: its heads are linear layers, which a probe can fill; ``two_heads``: it has a distillation
-    token. ``labelled``: the train photos have labels.
+    token. ``unlabelled`` names the splits without a single label.
     """
 
     classes: tuple[str, ...]
@@ -45,5 +45,10 @@ class Facts:
     fixed_size: bool = False
     linear_heads: bool = True
     two_heads: bool = True
-    labelled: bool = True
+    unlabelled: tuple[str, ...] = ()
     teachers: tuple[TeacherPlan, ...] = ()
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the train photos have labels."""
+        return "train" not in self.unlabelled

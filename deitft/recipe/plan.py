@@ -63,6 +63,9 @@ def resolve(recipe: Recipe, facts: Facts, *, seed: int, max_steps: int | None = 
     if not steps.total and head_start == "random":
         mistakes.append("train.length is 0 and model.head_start is random: nothing is learned")
     distill = _distill(recipe, facts, mistakes)
+    if distill is not None and distill.cache_views and train_size != pre.size:
+        mistakes.append("distill.cache_views shows views again, at one size: write train.full_size_from 0")
+    mistakes += _needing_labels(recipe, facts)
     if mistakes:
         raise recipe_error(f"recipe {recipe.name}", mistakes)
     train = recipe.train
@@ -108,6 +111,7 @@ def resolve(recipe: Recipe, facts: Facts, *, seed: int, max_steps: int | None = 
         ema_decay=auto_rules.ema_decay(steps.total) if recipe.ema.decay == "auto" else recipe.ema.decay,
         ema_warmup=recipe.ema.warmup,
         distill=distill,
+        unlabelled=tuple(facts.unlabelled),
         asked=_asked(recipe, max_steps),
     )
 
@@ -156,7 +160,7 @@ def _head_start(recipe: Recipe, facts: Facts) -> Literal["random", "probe"]:
     asked = recipe.model.head_start
     if asked != "auto":
         return asked
-    return "probe" if facts.pretrained and facts.linear_heads else "random"
+    return "probe" if facts.pretrained and facts.linear_heads and facts.labelled else "random"
 
 
 def _drop_path(recipe: Recipe, facts: Facts) -> float:
@@ -232,6 +236,20 @@ def _distill(recipe: Recipe, facts: Facts, mistakes: list[str]) -> DistillPlan |
         cache_classes=None if asked.cache_classes == "auto" else asked.cache_classes,
         cache_precision=asked.cache_precision,
     )
+
+
+def _needing_labels(recipe: Recipe, facts: Facts) -> list[str]:
+    """What was asked for and cannot be had of train photos without labels."""
+    if facts.labelled:
+        return []
+    asked = {
+        "model.head_start is probe": recipe.model.head_start == "probe",
+        "distill.token is true": recipe.distill.token is True,
+        f"sampling.balance is {recipe.sampling.balance}": recipe.sampling.balance != "none",
+        f"loss.class_weights is {recipe.loss.class_weights}": recipe.loss.class_weights != "none",
+        f"loss.logit_adjustment is {recipe.loss.logit_adjustment:g}": bool(recipe.loss.logit_adjustment),
+    }
+    return [f"{text}, but there are no labels" for text, there in asked.items() if there]
 
 
 def _augment(recipe: Recipe, facts: Facts) -> AugmentPlan:

@@ -162,6 +162,7 @@ class Plan:
     ema_decay: float | None
     ema_warmup: bool
     distill: DistillPlan | None = None
+    unlabelled: tuple[str, ...] = ()  # splits without a single label: train learns from the teacher alone
     asked: Mapping[str, Any] = field(default_factory=dict)  # dotted field -> what was typed or "auto"
     version: int = PLAN_VERSION
 

@@ -57,7 +57,8 @@ class CardFacts:
     """What a card tells. Plain data only.
 
     ``photos`` counts the splits {"train", "val", "test"}, ``train_counts`` the train photos a class. ``metrics``
-    is ``Metrics.record()`` of the photos named by ``claim_split``, {} where nothing was measured. ``probe_top1``
+    is ``Metrics.record()`` of the photos named by ``claim_split``, {} where nothing was measured; ``by_teacher``:
+    they have no labels, and the figures say how often the model agrees with its teacher. ``probe_top1``
     is the same photos' score of a logistic regression on the frozen features. ``weights`` says what training
     started from: "kind", "architecture", "tag", "sha256", "license". ``command`` is the command line, in words.
     """
@@ -74,6 +75,7 @@ class CardFacts:
     data_fingerprint: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     claim_split: str = "test"
+    by_teacher: bool = False
     probe_top1: float | None = None
     temperature: float = 1.0
     weights: Mapping[str, Any] = field(default_factory=dict)
@@ -142,6 +144,9 @@ _FIGURES = (
 )
 
 
+_AGREEMENT = {"top1": "Agreement with the teacher", "top5": "Teacher's class in the top 5"}
+
+
 def _scores(facts: CardFacts) -> str:
     if not facts.metrics:
         return "Nothing was measured: there were no photos held out for it."
@@ -150,11 +155,17 @@ def _scores(facts: CardFacts) -> str:
     rows = ["| figure | value | 95 % interval |", "|---|---|---|"]
     for name, title, share in _FIGURES:
         value = metrics.get(name)
+        shown = _AGREEMENT.get(name, f"{title}, against the teacher") if facts.by_teacher else title
         if value is not None:
-            rows.append(f"| {title} | {_number(value, share)} | {_interval(intervals.get(name), share)} |")
+            rows.append(f"| {shown} | {_number(value, share)} | {_interval(intervals.get(name), share)} |")
     if facts.probe_top1 is not None:
         rows.append(f"| Logistic regression on frozen features, top-1 | {_number(facts.probe_top1, True)} | |")
     text = f"Measured on {metrics.get('n', 0):,} {escaped(facts.claim_split)} photos"
+    if facts.by_teacher:
+        text = (
+            "**Nobody has labelled these photos: the figures say how often the model agrees with its teacher, not "
+            f"how often it is right.**\n\n{text}"
+        )
     if facts.claim_split == "val":
         text += ", which also chose the weights and the temperature: **these figures flatter the model**.\n\n"
     elif facts.claim_split == "train":
@@ -165,7 +176,7 @@ def _scores(facts: CardFacts) -> str:
     heads = metrics.get("heads") or {}
     if heads:
         each = ", ".join(f"{escaped(name)} {_number(row['top1'], True)}" for name, row in heads.items())
-        text += f"\n\nTop-1 by head: {each}."
+        text += f"\n\n{'Agreement with the teacher' if facts.by_teacher else 'Top-1'} by head: {each}."
     for notice in metrics.get("notices", ()):
         text += f"\n\n{escaped(': '.join(part for part in (notice['what'], notice['hint']) if part))}."
     return text

@@ -174,6 +174,7 @@ def _reliability(data: ReportData) -> list[tuple[str, Estimate, float | None, Ma
     calibration = data.calibration
     if calibration is None:
         return []
+    hit = "as the teacher" if data.by_teacher else "right"
     curves = [("As trained", "before", calibration.before)]
     if calibration.after is not None:
         curves.append(("With the temperature", "after", calibration.after))
@@ -182,7 +183,7 @@ def _reliability(data: ReportData) -> list[tuple[str, Estimate, float | None, Ma
             title,
             curve.error,
             curve.loss,
-            plots.reliability_diagram(name, f"Reliability diagram, {title.lower()}", curve),
+            plots.reliability_diagram(name, f"Reliability diagram, {title.lower()}", curve, hit=hit),
         )
         for title, name, curve in curves
     ]

@@ -33,6 +33,7 @@ def next_step(data: ReportData) -> NextStep:
         _nothing_measured,
         _leak,
         _nothing_held_out,
+        _nobody_knows,
         _no_better_than_majority,
         _probe_is_better,
         _still_rising,
@@ -75,6 +76,17 @@ def _nothing_held_out(data: ReportData) -> NextStep | None:
         "Add photos: from 4 in a class one can be kept apart to judge by, from 10 on val and test have some.",
         "data",
         "See the data",
+    )
+
+
+def _nobody_knows(data: ReportData) -> NextStep | None:
+    if not data.by_teacher:
+        return None
+    return NextStep(
+        f"Label some {data.claim_split} photos, or `deitft evaluate` on others with labels: this page knows how "
+        "often the model agrees with its teacher, not how often it is right.",
+        "limits",
+        "What the figures say",
     )
 
 

@@ -142,8 +142,11 @@ def _shown(value: float, percent: bool) -> str:
     return f"{100 * value:.1f} %" if percent else f"{value:.4g}"
 
 
-def reliability_diagram(name: str, label: str, curve: Reliability) -> Markup:
-    """Accuracy over confidence as bars against the diagonal; below it, how many photos each bin holds."""
+def reliability_diagram(name: str, label: str, curve: Reliability, *, hit: str = "right") -> Markup:
+    """Accuracy over confidence as bars against the diagonal; below it, how many photos each bin holds.
+
+    ``hit`` is what an answer that counts is called.
+    """
     hover: dict[str, list[str]] = {}
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(300 / PIXELS, 320 / PIXELS), dpi=PIXELS)
@@ -160,13 +163,13 @@ def reliability_diagram(name: str, label: str, curve: Reliability) -> Markup:
             mark = f"{name}-bin-{number}"
             upper.bar(bin.low, bin.accuracy, width * 0.86, align="edge", color=ACCENT, alpha=0.85, gid=mark)
             hover[mark] = [
-                f"confidence {100 * bin.low:.0f} to {100 * bin.high:.0f} %: right {100 * bin.accuracy:.1f} %, "
+                f"confidence {100 * bin.low:.0f} to {100 * bin.high:.0f} %: {hit} {100 * bin.accuracy:.1f} %, "
                 f"{bin.count} photos"
             ]
         for axes in (upper, lower):
             axes.set_xlim(0, 1)
         upper.set_ylim(0, 1)
-        upper.set_ylabel("right")
+        upper.set_ylabel(hit)
         upper.tick_params(labelbottom=False)
         lower.set_ylabel("photos")
         lower.set_yticks([])

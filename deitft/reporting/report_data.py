@@ -122,12 +122,16 @@ class EpochRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The run over time, and the point that was kept. With the ``score_name`` "loss" less is better."""
+    """The run over time, and the point that was kept. With the ``score_name`` "loss" less is better.
+
+    ``by_teacher``: val has no labels, and its scores are agreement with the teacher.
+    """
 
     rows: Sequence[EpochRow]
     best_step: int | None = None
     best_which: Literal["raw", "ema"] = "raw"
     score_name: str = "top-1"
+    by_teacher: bool = False
 
     @property
     def score_is_share(self) -> bool:
@@ -200,7 +204,8 @@ class ReportData:
     """One run, or one evaluation, for one page.
 
     ``claim_split`` names the photos that the figures are measured on, ``select_split`` those that chose the
-    model and the temperature. ``confusion`` is [C, C], rows are labels, in photos. ``plan`` is
+    model and the temperature. ``by_teacher``: the claim split has no labels, and every figure is of agreement with
+    the teacher. ``confusion`` is [C, C], rows are labels, in photos. ``plan`` is
     ``Plan.record()``, ``environment`` that of ``core.records``. ``banners`` are sentences that must be read
     before any figure (a leak that was allowed, say); ``more_scores`` are (name, meaning, estimate). ``findings``
     None is "nobody looked", ``found`` are the same with photos of them. With the verb "evaluate" the page does not
@@ -222,6 +227,7 @@ class ReportData:
     command: Sequence[str] = ()
     made: str = ""
     claim_split: str = "test"
+    by_teacher: bool = False
     select_split: str = "val"
     banners: Sequence[str] = ()
     # how good
@@ -265,6 +271,21 @@ class ReportData:
             raise ValueError(f"confusion is {self.confusion.shape}, want {(count, count)}")
         if self.per_class and len(self.per_class) != count:
             raise ValueError(f"per_class has {len(self.per_class)} rows, want {count}")
+
+    @property
+    def score_name(self) -> str:
+        """What the first figure of the page is."""
+        return "Agreement with the teacher" if self.by_teacher else "Top-1 accuracy"
+
+    @property
+    def truth(self) -> str:
+        """What the model is compared with."""
+        return "teacher's answer" if self.by_teacher else "label"
+
+    @property
+    def slip(self) -> str:
+        """What it is called where the two differ."""
+        return "disagreement" if self.by_teacher else "mistake"
 
     @property
     def mistake_count(self) -> int:

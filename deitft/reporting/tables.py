@@ -83,14 +83,19 @@ def scores(data: ReportData) -> list[Score]:
         top5 = Estimate(None, reason=f"with {len(data.classes)} classes it would say nothing")
     features = "a linear classifier on the starting weights' features"
     probe_meaning = data.probe_note if data.probe and data.probe_note else features
+    truth = data.truth
     rows = (
-        ("Top-1 accuracy", "the likeliest class is the label", data.top1),
+        (data.score_name, f"the likeliest class is the {truth}", data.top1),
         *data.more_scores,
-        ("Top-5 accuracy", "the label is among the five likeliest", top5),
+        (f"Top-5{'' if data.by_teacher else ' accuracy'}", f"the {truth} is among the five likeliest", top5),
         ("Macro-F1", "precision and recall of every class, each class counting the same", data.macro_f1),
-        ("Balanced accuracy", "mean recall over classes: small ones count as much", data.balanced_accuracy),
+        (
+            f"Balanced {'agreement' if data.by_teacher else 'accuracy'}",
+            "mean recall over classes: small ones count as much",
+            data.balanced_accuracy,
+        ),
         ("Frozen probe", probe_meaning, _probe(data)),
-        ("Largest class", "always the class that is largest in train", data.majority),
+        ("Largest class", f"always the class that is largest {_where_largest(data)}", data.majority),
     )
     return [
         Score(
@@ -103,6 +108,10 @@ def scores(data: ReportData) -> list[Score]:
         for name, meaning, value in rows
         if value is not None
     ]
+
+
+def _where_largest(data: ReportData) -> str:
+    return "in the teacher's answers" if data.by_teacher else "in train"
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +271,8 @@ def plan_lines(plan: Mapping[str, Any]) -> tuple[list[PlanLine], list[tuple[str,
             continue  # there is no teacher, or it stands with each teacher
         used.add(place)
         resolved = shown(flat[place]) if place in flat else shown(asked)
+        if plan.get(name.partition(".")[0], plan) is None:  # a section that the plan leaves out: no teacher
+            resolved = "not used"
         lines.append(PlanLine(name, shown(asked), _with_unit(place, resolved, plan), asked == "auto"))
     rest = [(name, shown(value)) for name, value in flat.items() if name not in used]
     return lines, rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -111,6 +112,19 @@ def named(value: str | Path | Iterable[str | Path], keyword: str) -> tuple[str, 
     """
     several = value if isinstance(value, list | tuple | Iterator) else [value]
     return texts([str(one) if isinstance(one, Path) else one for one in several], keyword)  # type: ignore[misc]
+
+
+def price(value: float | None, keyword: str) -> float | None:
+    """An amount of money, or nothing.
+
+    Raises:
+        UsageError: something else, or below 0.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise UsageError(f"{keyword}: got {value!r}, want a price", "write 2.50", id="USAGE")
+    return float(value)
 
 
 def whole(value: int | None, keyword: str, least: int) -> int | None:

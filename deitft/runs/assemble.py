@@ -127,7 +127,7 @@ def facts_of(
         fixed_size=shape.fixed_size,
         linear_heads=shape.linear_heads,
         two_heads=shape.two_heads,
-        labelled=not request.unlabelled,
+        unlabelled=prepared.unlabelled,
         teachers=teachers,
     )
 

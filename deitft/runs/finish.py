@@ -53,19 +53,26 @@ def finish(session: Session, ending: Ending) -> RunResult:
 
 def _write_figures(session: Session, judged: Judged, token: TokenFigures | None) -> None:
     run, classes = session.folder, session.plan.classes
-    judged.test_predictions.save(run.path / "predictions.csv", classes, temperature=judged.temperature)
-    judged.val_predictions.save(run.path / "predictions-val.csv", classes, temperature=judged.temperature)
+    for file, found, split in (
+        ("predictions.csv", judged.test_predictions, judged.claim_split),
+        ("predictions-val.csv", judged.val_predictions, "val"),
+    ):
+        by_teacher = split in judged.unlabelled
+        found.save(run.path / file, classes, temperature=judged.temperature, by_teacher=by_teacher)
+    records = {"val": judged.val.record() if judged.val else None, "test": judged.test.record()}
+    agreement = {name for name, by in (("val", "val"), ("test", judged.claim_split)) if by in judged.unlabelled}
     write_json(
         run.path / "metrics.json",
         {
             "version": 1,
             "claim_split": judged.claim_split,
             "temperature": judged.temperature,
-            "val": judged.val.record() if judged.val else None,
-            "test": judged.test.record(),
+            **{name: None if name in agreement else record for name, record in records.items()},
             "leaks": session_leaks(session, judged),
             "probe": probe_record(session),
             "token": token.record() if token else None,
+            # against the teacher's answers, where nobody has labelled the photos: no accuracy
+            **({"agreement": {name: records[name] for name in sorted(agreement)}} if agreement else {}),
         },
     )
 
@@ -106,6 +113,7 @@ def _card_facts(session: Session, judged: Judged, name: str) -> CardFacts:
         data_fingerprint=plan.data_fingerprint,
         metrics=judged.test.record() if best else {},
         claim_split=judged.claim_split,
+        by_teacher=judged.by_teacher,
         probe_top1=probe.get("top1") if probe else None,
         temperature=judged.temperature if best else 1.0,
         weights=plan.weights,
@@ -118,14 +126,15 @@ def _card_facts(session: Session, judged: Judged, name: str) -> CardFacts:
 
 
 def _figures(judged: Judged) -> dict[str, Any]:
+    """What a record shows of the claims; below "agreement" where they are none of accuracy."""
     test = judged.test
     names = ("top1", "top5", "macro_f1", "balanced_accuracy", "calibration_error")
-    return {
-        "split": judged.claim_split,
-        "n": test.n,
+    figures = {
         **{name: getattr(test, name) for name in names},
         "intervals": {name: list(ends) for name, ends in test.intervals.items()},
     }
+    where = {"split": judged.claim_split, "n": test.n}
+    return {**where, "agreement": figures} if judged.by_teacher else {**where, **figures}
 
 
 def _result(session: Session, ending: Ending, judged: Judged) -> dict[str, object]:
@@ -136,9 +145,9 @@ def _result(session: Session, ending: Ending, judged: Judged) -> dict[str, objec
         "ended": ending.outcome.reason,
         "best_step": best.step if best else None,
         "best_which": best.which if best else None,
-        "val_top1": judged.val.top1 if judged.val else None,
+        "val_agreement" if "val" in judged.unlabelled else "val_top1": judged.val.top1 if judged.val else None,
         "temperature": judged.temperature,
-        "rows": [*metric_rows(judged.test), *leak_rows(session_leaks(session, judged))],
+        "rows": [*metric_rows(judged.test, by_teacher=judged.by_teacher), *leak_rows(session_leaks(session, judged))],
     }
 
 

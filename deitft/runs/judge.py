@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +13,10 @@ from deitft.core.keys import permutation
 from deitft.data.catalog import TEST, TRAIN, VAL
 from deitft.data.photos import PhotoSet
 from deitft.data.stream import EvalStream
-from deitft.evaluation.baselines import frozen_features, probe
+from deitft.evaluation.baselines import Probe, frozen_features, probe
 from deitft.evaluation.metrics import Metrics, evaluate, fit_temperature
 from deitft.evaluation.predict import predict
-from deitft.evaluation.predictions import Logits, Predictions
+from deitft.evaluation.predictions import Ints, Logits, Predictions
 from deitft.evaluation.scores import top_k_score
 from deitft.evaluation.statistics import wilson_interval
 from deitft.recipe.plan_types import Plan
@@ -47,6 +48,12 @@ class Judged:
     test_predictions: Predictions
     val_predictions: Predictions
     claim_split: str
+    unlabelled: tuple[str, ...] = ()  # splits whose figures are agreement with the teacher
+
+    @property
+    def by_teacher(self) -> bool:
+        """Whether ``test`` is agreement with the teacher: nobody has labelled these photos."""
+        return self.claim_split in self.unlabelled
 
 
 def probe_photo_count(plan: Plan) -> int:
@@ -91,6 +98,7 @@ def probe_start(session: Session) -> dict[str, Any]:
         session.classifier.set_heads([found.weight for found in probes], [found.bias for found in probes])
     record: dict[str, Any] = {
         "train_photos": len(few),
+        "val_top1": _fused_top1(probes, val_features, val_labels),
         "penalty_c": [found.c for found in probes],
         "note": "; ".join(
             ([f"on {len(few)} of {len(train)} train photos"] if len(few) < len(train) else [])
@@ -98,14 +106,21 @@ def probe_start(session: Session) -> dict[str, Any]:
         ),
     }
     test_features, test_labels = seen["test"]
-    if len(test_labels):
-        logits = np.mean([found.logits(x) for found, x in zip(probes, test_features, strict=True)], axis=0)
-        top1 = top_k_score(logits, test_labels, 1)
+    top1 = _fused_top1(probes, test_features, test_labels)
+    if top1 is not None:
         interval = wilson_interval(round(top1 * len(test_labels)), len(test_labels))
         record |= {"top1": top1, "interval": list(interval)}
     elif not len(val_labels):
         record |= _blind(session, few, train_features[0])
     return record
+
+
+def _fused_top1(probes: Sequence[Probe], features: Sequence[Logits], labels: Ints) -> float | None:
+    """Top-1 of the mean of the probes' logits, one a head; None where there are no photos."""
+    if not len(labels):
+        return None
+    logits = np.mean([found.logits(x) for found, x in zip(probes, features, strict=True)], axis=0)
+    return top_k_score(logits, labels, 1)
 
 
 def _blind(session: Session, photos: PhotoSet, features: Logits) -> dict[str, Any]:
@@ -174,7 +189,7 @@ def judge(session: Session) -> Judged:
             )
     plan = session.plan
     fitted = fit_temperature(found["val"].logits(), found["val"].labels)
-    majority = int(np.argmax(plan.train_counts))
+    majority = None if "train" in plan.unlabelled else int(np.argmax(plan.train_counts))
     metrics = {
         name: evaluate(
             found[name],
@@ -196,6 +211,7 @@ def judge(session: Session) -> Judged:
         test_predictions=found[claim],
         val_predictions=found["val"],
         claim_split=claim,
+        unlabelled=plan.unlabelled,
     )
 
 

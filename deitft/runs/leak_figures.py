@@ -35,9 +35,9 @@ def leak_figures(predictions: Predictions, leaks: Leaks) -> dict[str, Any] | Non
 
 
 def session_leaks(session: Session, judged: Judged) -> dict[str, Any] | None:
-    """``leak_figures`` of the photos that a run's claims stand on."""
+    """``leak_figures`` of the photos that a run's claims stand on; None where it claims no accuracy."""
     prepared, claim = session.prepared, judged.claim_split
-    if claim not in ("test", "val"):
+    if claim not in ("test", "val") or judged.by_teacher:
         return None
     seen = (TRAIN, VAL) if claim == "test" else (TRAIN,)
     leaks = leaks_from(prepared.catalog, prepared.splits.split, seen)

@@ -8,10 +8,11 @@ from pathlib import Path
 from torch import Tensor
 
 from deitft.core.progress import Progress
+from deitft.core.units import format_bytes
 from deitft.data.photos import PhotoSet
 from deitft.data.stream import Batch, views_of
 from deitft.objectives.cached_teacher import CachedTeacher, kept_of
-from deitft.objectives.distillation import Distilled, Voice
+from deitft.objectives.distillation import Distilled, TeacherAlone, Voice
 from deitft.objectives.supervised import Supervised
 from deitft.objectives.teacher import LiveTeacher
 from deitft.objectives.teacher_cache import CacheHeader, TeacherCache, header_of
@@ -55,14 +56,19 @@ def learning_of(plan: Plan, photos: PhotoSet, progress: Progress, *, cache: Path
         RecipeError: the cache is of other views (id CACHE).
         DataError: the teacher is not the plan's any more (id TEACHER).
     """
-    supervised = Supervised(plan.loss, plan.train_counts, plan.device)
     if plan.distill is None:
-        return Learning(supervised)
+        return Learning(Supervised(plan.loss, plan.train_counts, plan.device))
     voice: Voice = LazyTeacher(plan)
-    if cache is None:
-        return Learning(Distilled(supervised, plan.distill, voice))
-    memory = remembering(plan, photos, progress, cache, voice)
-    return Learning(Distilled(supervised, plan.distill, memory), memory)
+    memory = None if cache is None else remembering(plan, photos, progress, cache, voice)
+    return Learning(heard(plan, memory or voice), memory)
+
+
+def heard(plan: Plan, voice: Voice) -> Objective:
+    """The objective of a plan whose teacher speaks with this voice."""
+    assert plan.distill is not None, "asked only where there is a teacher"
+    if "train" in plan.unlabelled:
+        return TeacherAlone(plan.distill, voice)
+    return Distilled(Supervised(plan.loss, plan.train_counts, plan.device), plan.distill, voice)
 
 
 def remembering(
@@ -70,9 +76,16 @@ def remembering(
 ) -> CachedTeacher:
     """A cache in front of a teacher; says where its answers were given under other conditions."""
     opened = TeacherCache(folder, cache_header(plan, photos), part=part)
+    progress.say(f"the cache {folder} takes {format_bytes(opened.header.bytes_for(view_steps(plan)))} when it is full")
     if opened.inexact:
         progress.say(f"the cache {folder} was made elsewhere ({opened.inexact}): hardly any answer differs")
     return CachedTeacher(opened, voice, len(plan.classes), views_of(plan))
+
+
+def view_steps(plan: Plan) -> int:
+    """Steps of a plan whose views differ: all, or those of the first epochs where their views come again."""
+    again = plan.distill.cache_views if plan.distill is not None else None
+    return min(plan.total_steps, again * plan.steps_per_epoch) if again else plan.total_steps
 
 
 def cache_header(plan: Plan, photos: PhotoSet) -> CacheHeader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 from deitft.compute.device import peak_memory, synchronise
 from deitft.core.progress import Progress, Silent, StopFlag
 from deitft.data.catalog import TRAIN, VAL
-from deitft.data.photos import photo_set
+from deitft.data.photos import PhotoSet, photo_set
 from deitft.data.stream import EvalStream, TrainStream
 from deitft.evaluation.predict import predict
 from deitft.models.build import Classifier
@@ -22,8 +22,9 @@ from deitft.recipe.plan_types import Plan
 from deitft.recipe.steps import full_size_step
 from deitft.runs.learning import learning_of
 from deitft.runs.prepare import Prepared
+from deitft.runs.teaching_costs import ALL_SECONDS, WAYS, Teaching, Way, teaching_costs
 from deitft.training.state import new_state
-from deitft.training.step import take_step
+from deitft.training.step import Objective, take_step
 
 WARM_STEPS = 2
 """Steps before the clock: the first ones pay for allocations and for kernels that are chosen once."""
@@ -44,6 +45,7 @@ class Costs:
     photo_seconds: float
     peak_bytes: int
     measured_steps: int
+    teaching: Teaching | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +70,13 @@ def measure(
     stop: StopFlag,
     *,
     limit: float | None = None,
+    ways: Sequence[Way] = WAYS,
+    cache: Path | None = None,
 ) -> Costs:
     """Take a few real steps, decoding included, on a copy of the model: the run itself starts untouched.
 
-    Where the whole command has a ``limit`` in seconds, a tenth of it is spent here, or two steps.
+    Where the whole command has a ``limit`` in seconds, a tenth of it is spent here, or two steps. With a teacher
+    each of these ``ways`` of asking it is measured.
     """
     from deitft.runs.train import place
 
@@ -81,13 +86,25 @@ def measure(
     seconds: dict[int, float] = {}
     taken = 0
     allowed = STEP_SECONDS if limit is None else min(STEP_SECONDS, 0.1 * limit / max(len(sizes), 1))
-    with progress.task("measuring this machine's speed", len(sizes) * (MOST_STEPS + WARM_STEPS)) as task:
-        for size in sizes:
-            at_size = replace(plan, train_size=size, full_size_from_step=WARM_STEPS + MOST_STEPS)
-            times = _step_seconds(trial, at_size, prepared, stop, task.advance, allowed)
-            seconds[size] = float(np.median(times))
-            taken += len(times)
+    train, teaching = prepared.photos(TRAIN), None
+    with progress.task("measuring this machine's speed", unit="steps") as task:
+
+        def times_of(one: Plan, objective: Objective, within: float) -> list[float]:
+            return _step_seconds(trial, one, objective, train, stop, task.advance, within)
+
+        if plan.distill is not None and sizes:
+            all_of_it = min(ALL_SECONDS, 0.1 * limit) if limit is not None else ALL_SECONDS
+            teaching = teaching_costs(plan, train, times_of, ways=ways, cache=cache, allowed=all_of_it)
+            seconds = {size: teaching.step_seconds(size) for size in sizes}
+            taken = teaching.steps
+        else:
+            for size in sizes:
+                at_size = replace(plan, train_size=size, full_size_from_step=WARM_STEPS + MOST_STEPS)
+                times = times_of(at_size, learning_of(plan, train, Silent()).objective, allowed)
+                seconds[size] = float(np.median(times))
+                taken += len(times)
     return Costs(
+        teaching=teaching,
         step_seconds=seconds,
         photo_seconds=_photo_seconds(trial, plan, prepared, stop),
         peak_bytes=peak_memory(plan.device),
@@ -98,15 +115,14 @@ def measure(
 def _step_seconds(
     trial: Classifier,
     plan: Plan,
-    prepared: Prepared,
+    objective: Objective,
+    train: PhotoSet,
     stop: StopFlag,
     advance: Callable[[int], None],
     allowed: float,
 ) -> list[float]:
     """Seconds of each measured step at one size."""
     state = new_state(plan, trial)
-    train = prepared.photos(TRAIN)
-    objective = learning_of(plan, train, Silent()).objective
     stream = TrainStream(plan, train)
     times: list[float] = []
     try:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from deitft.core.units import format_bytes, format_seconds
+from deitft.core.units import format_bytes, format_money, format_seconds
 from deitft.recipe.plan_types import Plan
 from deitft.runs.measure import Costs, Forecast, free_bytes
 from deitft.runs.request import RunResult, TrainRequest
+from deitft.runs.teaching_costs import Teaching, Way, run_seconds
 
 
 def one_line(plan: Plan) -> str:
     """The line a run begins with."""
     photos = plan.photos
+    of = "without labels, " if "train" in plan.unlabelled else "of "
     begin = (
-        f"{plan.short_name or plan.model} on {photos['train']} photos of {len(plan.classes)} classes "
+        f"{plan.short_name or plan.model} on {photos['train']} photos {of}{len(plan.classes)} classes "
         f"(val {photos['val']}, test {photos['test']}): "
     )
     if not plan.total_steps:
@@ -21,6 +23,14 @@ def one_line(plan: Plan) -> str:
         f"{begin}{plan.epochs:.3g} epochs, {plan.total_steps} steps of {plan.batch}, {plan.optim.name} "
         f"lr {plan.optim.lr:.2g}, {plan.precision} on {plan.device}"
     )
+
+
+def views_again(plan: Plan) -> str:
+    """A line where a run's views come again, else ""."""
+    again = plan.distill.cache_views if plan.distill is not None else None
+    if again is None or again >= plan.epochs:
+        return ""
+    return f"the views of {again} epochs are shown again and again: an approximation, fewer views than the recipe's"
 
 
 def planned(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> RunResult:
@@ -37,6 +47,8 @@ def planned(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) 
                 "steps": costs.measured_steps,
             },
             "seconds": {**outlook.seconds, "total": outlook.total_seconds},
+            **_hours_record(plan, outlook, request),
+            **_teaching_record(plan, costs),
             "memory_bytes": outlook.memory_bytes,
             "disk_bytes": outlook.disk_bytes,
         },
@@ -49,17 +61,25 @@ def rows(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> 
     spent = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in outlook.seconds.items() if seconds)
     return [
         ("Data", f"{plan.data}: {photos['train']} train, {photos['val']} val, {photos['test']} test photos"),
-        ("Classes", f"{len(plan.classes)}, of {min(plan.train_counts)} to {max(plan.train_counts)} train photos"),
+        ("Classes", f"{len(plan.classes)}, {_sizes(plan)}"),
         (
             "Weights",
             ", ".join(f"{name} {value}" for name, value in plan.weights.items() if value not in (None, {})),
         ),
         *_learning_rows(plan, costs),
+        *_teaching_rows(plan, costs),
         ("Time", f"{format_seconds(outlook.total_seconds)} in all: {spent}"),
         ("Memory", f"{format_bytes(outlook.memory_bytes)} at the peak"),
+        *_hours_rows(plan, outlook, request),
         ("Disk", f"{format_bytes(outlook.disk_bytes)}, {format_bytes(free_bytes(request.runs_dir))} free"),
         ("Machine", f"{plan.device}, {plan.precision}, {plan.threads} threads, {plan.workers} workers"),
     ]
+
+
+def _sizes(plan: Plan) -> str:
+    if "train" in plan.unlabelled:
+        return "the teacher's; the train photos have no labels"
+    return f"of {min(plan.train_counts)} to {max(plan.train_counts)} train photos"
 
 
 def _learning_rows(plan: Plan, costs: Costs) -> list[tuple[str, str]]:
@@ -83,3 +103,63 @@ def _learning_rows(plan: Plan, costs: Costs) -> list[tuple[str, str]]:
         ("Steps", f"{plan.total_steps} of {plan.batch} photos ({plan.epochs:.3g} epochs)"),
         ("Measured", f"{speeds}; {costs.measured_steps} steps"),
     ]
+
+
+def _hours(plan: Plan, outlook: Forecast) -> tuple[float, str]:
+    """Hours of the whole command, and of what."""
+    return outlook.total_seconds / 3600, "machine-hours" if plan.device == "cpu" else "GPU-hours"
+
+
+def _hours_rows(plan: Plan, outlook: Forecast, request: TrainRequest) -> list[tuple[str, str]]:
+    hours, unit = _hours(plan, outlook)
+    text = f"{hours:.3g} {unit}"
+    if request.price_per_hour is not None:
+        text += f", {format_money(hours * request.price_per_hour)} at {format_money(request.price_per_hour)} an hour"
+    return [("Cost", text)]
+
+
+def _hours_record(plan: Plan, outlook: Forecast, request: TrainRequest) -> dict[str, object]:
+    hours, unit = _hours(plan, outlook)
+    price = request.price_per_hour
+    return {"hours": hours, "hours_of": unit, "cost": None if price is None else hours * price}
+
+
+def _images_per_second(plan: Plan, teaching: Teaching) -> dict[Way, float]:
+    """Of the whole training, in each way that was measured."""
+    images = plan.total_steps * plan.batch
+    ways = next(iter(teaching.seconds.values()))
+    return {way: images / run_seconds(plan, teaching.seconds, way) for way in ways}
+
+
+def _teaching_rows(plan: Plan, costs: Costs) -> list[tuple[str, str]]:
+    """What the teacher costs, asked at every batch or remembered."""
+    teaching = costs.teaching
+    if teaching is None or plan.distill is None:
+        return []
+    speeds = ", ".join(f"{way} {speed:.4g}" for way, speed in _images_per_second(plan, teaching).items())
+    part = f", measured on {teaching.batch} of {plan.batch} images a step" if teaching.batch < plan.batch else ""
+    run = teaching.pays_from(plan)
+    pays = f"pays from run {run} of these views on" if run is not None else "does not pay: reading is no faster"
+    known = f", {teaching.known:.0%} of it known" if teaching.cached else ", not asked for (--teacher-cache)"
+    names = ", ".join(one.name for one in plan.distill.teachers)
+    again = views_again(plan)
+    return [
+        ("Teacher", f"{names}, {plan.distill.kind} labels, {plan.distill.alpha:g} of the loss"),
+        ("Images/s", f"{speeds}{part}"),
+        ("Cache", f"{format_bytes(teaching.bytes)}{known}; it {pays}"),
+        *([("Views", again)] if again else []),
+    ]
+
+
+def _teaching_record(plan: Plan, costs: Costs) -> dict[str, object]:
+    teaching = costs.teaching
+    if teaching is None:
+        return {}
+    return {
+        "images_per_second": _images_per_second(plan, teaching),
+        "teacher_cache": {
+            "bytes": teaching.bytes,
+            "known_share": teaching.known if teaching.cached else None,
+            "pays_from_run": teaching.pays_from(plan),
+        },
+    }

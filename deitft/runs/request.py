@@ -40,12 +40,14 @@ class TrainRequest:
     resume: bool = False
     allow_changed: tuple[str, ...] = ()
     dry_run: bool = False
+    price_per_hour: float | None = None  # of this machine, for a dry run
     log_to: tuple[str, ...] = ()
     probe: bool = True
     distill: str | None = None  # none, soft, hard; None as the recipe says
     teacher: tuple[str, ...] = ()
     adapt_teacher: str | None = None  # finetune, probe
     teacher_cache: Path | None = None
+    cache_views: int | None = None  # as the recipe's distill.cache_views
     teacher_pretrained: bool = True  # False: a teacher that learns from nothing (the digits')
     unlabelled: bool = False
     started: float = field(default_factory=time.monotonic)
@@ -81,7 +83,7 @@ DISTILL_KINDS = ("none", "hard", "soft")
 ADAPT_WAYS = ("finetune", "probe")
 """What ``adapt_teacher`` may be."""
 
-KEPT_OPTIONS = ("strict", "skip_bad", "max_pixels", "allow_leak", "probe", "teacher_cache")
+KEPT_OPTIONS = ("strict", "skip_bad", "max_pixels", "allow_leak", "probe", "teacher_cache", "unlabelled")
 """What a run was allowed and asked beside its plan; ``run.json`` keeps it, so that it is resumed as it began."""
 
 

@@ -12,14 +12,15 @@ from deitft.core.files import write_json, write_text
 from deitft.core.progress import StopFlag, catch_stop_signals
 from deitft.core.records import RunRecord, parse_csv_text, read_run_record, version_of
 from deitft.data.catalog import NONE, TEST, TRAIN, VAL, shown
-from deitft.data.splits import read_splits
+from deitft.data.source import Source
+from deitft.data.splits import held_out_labels, read_splits
 from deitft.errors import MissingInputError, Notice, RecipeError, UnavailableError
 from deitft.models.build import Classifier, build
 from deitft.models.zoo import resolve as resolve_model
 from deitft.recipe.load import recipe_yaml
 from deitft.recipe.plan import changed_fields, read_plan
 from deitft.recipe.plan_types import Plan
-from deitft.runs import assemble
+from deitft.runs import asked, assemble
 from deitft.runs.finish import finished_result
 from deitft.runs.folder import RunFolder, newest_unfinished
 from deitft.runs.prepare import Prepared, write_preparation
@@ -51,19 +52,20 @@ def resume(
         request.progress.say(f"{run.name} is finished: nothing to do")
         return finished_result(run, record)
     plan = read_plan(run.plan)
-    machine = _machine(plan, request)
+    machine = machine_of(plan, request)
     deterministic(machine.threads)
     stop = StopFlag()
     with catch_stop_signals(stop, request.progress), run.locked(request.progress):
-        prepared, changed_photos = _photos(run, plan, request, machine, stop)
+        prepared, changed_photos = photos_of(run, plan, request, machine, stop)
         now_asked = _replanned(plan, prepared, request, machine) if same_recipe else plan
         differences = {**_recipe_changes(plan, now_asked), **changed_photos}
-        _refuse_changes(differences, request.allow_changed)
+        refuse_changes(differences, request.allow_changed)
         plan = replace(
             now_asked,
             data_fingerprint=prepared.catalog.fingerprint,
             photos=prepared.counts(),
             train_counts=prepared.train_counts(),
+            unlabelled=prepared.unlabelled,
             device=machine.device,
             threads=machine.threads,
             workers=machine.workers,
@@ -91,6 +93,25 @@ def resume(
             return carry_out(session, resume=True, checkpoint=checkpoint)
 
 
+def request_of(run: RunFolder, record: RunRecord, plan: Plan, **changes: Any) -> TrainRequest:
+    """What a run was asked for, as its folder says; ``changes`` are asked for now."""
+    options = record.options
+    cache = options.get("teacher_cache")
+    kept: dict[str, Any] = {
+        name: bool(options.get(name, name == "probe"))
+        for name in ("strict", "skip_bad", "allow_leak", "probe", "unlabelled")
+    }
+    return TrainRequest(
+        verb=record.verb,
+        data=Source.read(record.data.get("source"), plan.data),
+        seed=plan.seed,
+        runs_dir=run.path.parent,
+        name=run.name,
+        max_pixels=asked.pixels(options.get("max_pixels")),
+        **{"teacher_cache": Path(str(cache)) if cache else None, **kept, **changes},
+    )
+
+
 def _tell_versions(session: Session) -> None:
     """Other versions may round differently: said, not refused."""
     known: Any = session.record.environment.get("versions") or {}
@@ -102,7 +123,7 @@ def _tell_versions(session: Session) -> None:
         session.record.allowed_changes.extend(changed)
 
 
-def _machine(plan: Plan, request: TrainRequest) -> Machine:
+def machine_of(plan: Plan, request: TrainRequest) -> Machine:
     """What the run computed on before, where nothing else is asked for."""
     if request.device == "auto" and plan.device not in available_devices():
         raise UnavailableError(
@@ -136,7 +157,7 @@ def _reopened(record: RunRecord) -> RunRecord:
     return record
 
 
-def _photos(
+def photos_of(
     run: RunFolder, plan: Plan, request: TrainRequest, machine: Machine, stop: StopFlag
 ) -> tuple[Prepared, dict[str, str]]:
     """The photos of today, and how they differ from those of the run (empty where they do not)."""
@@ -145,7 +166,10 @@ def _photos(
         what = f"the photos of {run.name} are not in {shown(plan.data)} any more"
         raise MissingInputError(what, "put them back there, or a link to where they are now", id="D1")
     stored = parse_csv_text(run.splits.read_bytes().decode())
-    today = prepare_photos(replace(request, seed=plan.seed, splits=None), machine.threads, stop)
+    classes = plan.classes if request.unlabelled else None
+    today = prepare_photos(replace(request, seed=plan.seed, splits=None), machine.threads, stop, classes)
+    if request.unlabelled:
+        today = replace(today, catalog=held_out_labels(run.splits, today.catalog))
     if today.catalog.classes != plan.classes:
         raise RecipeError(
             f"this is not the run you saved — classes: {_difference(plan.classes, today.catalog.classes)}",
@@ -164,13 +188,13 @@ def _photos(
     kinds = (("changed", changed), ("added", added), ("gone", gone), ("relabelled", relabelled))
     parts = [f"{len(paths)} {word} ({shown(paths[0])})" for word, paths in kinds if paths]
     if not parts:
-        return prepare_pinned(today, run), {}
+        return prepare_pinned(today, run, labelled=not request.unlabelled), {}
     return _as_before(today, stored), {"data": "photos " + ", ".join(parts)}
 
 
-def prepare_pinned(prepared: Prepared, run: RunFolder) -> Prepared:
+def prepare_pinned(prepared: Prepared, run: RunFolder, *, labelled: bool = True) -> Prepared:
     """The same photos with the run's own splits: a later version's rule must not move them."""
-    return replace(prepared, splits=read_splits(run.splits, prepared.catalog))
+    return replace(prepared, splits=read_splits(run.splits, prepared.catalog, labelled=labelled))
 
 
 def _as_before(today: Prepared, stored: Sequence[Mapping[str, str]]) -> Prepared:
@@ -202,7 +226,7 @@ def _replanned(plan: Plan, prepared: Prepared, request: TrainRequest, machine: M
 
 
 def _recipe_changes(before: Plan, after: Plan) -> dict[str, str]:
-    skipped = ("data_fingerprint", "photos", "train_counts")
+    skipped = ("data_fingerprint", "photos", "train_counts", "unlabelled")
     return {
         name: f"{_short(old)} -> {_short(new)}"
         for name, (old, new) in changed_fields(before, after).items()
@@ -215,7 +239,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _refuse_changes(differences: Mapping[str, str], allowed: Sequence[str]) -> None:
+def refuse_changes(differences: Mapping[str, str], allowed: Sequence[str]) -> None:
     refused = {
         name: text
         for name, text in differences.items()

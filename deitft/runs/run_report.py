@@ -43,6 +43,7 @@ from deitft.runs.leak_figures import leak_sentence, session_leaks
 from deitft.runs.session import Session
 from deitft.runs.token_figures import TokenFigures, token_part
 from deitft.runs.words import HEAD_NAMES
+from deitft.training.log import score_column
 
 SHOWN_SIDE = 320
 """Shorter side, in pixels, of a photo opened again for the page."""
@@ -78,11 +79,12 @@ def report_data(session: Session, ending: Ending, judged: Judged, token: TokenFi
         command=record.command,
         made=now(),
         claim_split=judged.claim_split,
+        by_teacher=judged.by_teacher,
         banners=_banners(session, judged),
         majority=Estimate(metrics.majority),
         majority_class=plan.classes.index(metrics.majority_class),
         probe=probe,
-        probe_note="" if probe else "no frozen probe: the starting weights are random, or it was switched off",
+        probe_note="" if probe else _no_probe(session),
         top5=_estimate(metrics, "top5"),
         macro_f1=_estimate(metrics, "macro_f1"),
         balanced_accuracy=_estimate(metrics, "balanced_accuracy"),
@@ -104,7 +106,8 @@ def report_data(session: Session, ending: Ending, judged: Judged, token: TokenFi
             for pair in chosen.pairs
         ],
         mistakes=[album.case(row) for row in chosen.mistakes],
-        label_errors=[album.case(row, both=True) for row in both.label_errors],
+        # where the labels are the teacher's there is nothing to mend in the folders
+        label_errors=[] if judged.unlabelled else [album.case(row, both=True) for row in both.label_errors],
         views=_views(session),
         attention=_attention(session, judged),
         findings=findings,
@@ -117,7 +120,7 @@ def report_data(session: Session, ending: Ending, judged: Judged, token: TokenFi
         environment=record.environment,
         seconds=record.seconds,
         allowed_changes=record.allowed_changes,
-        limits=_limits(),
+        limits=_limits(judged),
     )
 
 
@@ -135,6 +138,12 @@ def _probe(session: Session) -> Estimate | None:
         return None
     low, high = stored["interval"]
     return Estimate(stored["top1"], low, high, reason=stored.get("note", ""))
+
+
+def _no_probe(session: Session) -> str:
+    if "train" in session.plan.unlabelled:
+        return "no frozen probe: the train photos have no labels"
+    return "no frozen probe: the starting weights are random, or it was switched off"
 
 
 def _class_rows(metrics: Metrics) -> list[ClassRow]:
@@ -186,7 +195,8 @@ def _history(session: Session, ending: Ending) -> History | None:
     if not path.is_file():
         return None
     # losses are drawn on their own axis; the score beside them is the one people know
-    by = session.plan.select_by if session.plan.select_by == "balanced_accuracy" else "top1"
+    plan = session.plan
+    by = plan.select_by if plan.select_by == "balanced_accuracy" else "top1"
 
     def number(row: dict[str, str], name: str) -> float | None:
         text = row.get(name, "")
@@ -198,20 +208,23 @@ def _history(session: Session, ending: Ending) -> History | None:
             step=int(float(row["step"])),
             epoch=float(row["epoch"]),
             train_loss=number(row, "train_loss"),
-            val_loss=number(row, "raw_loss"),
+            val_loss=number(row, score_column(plan, "raw", "loss")),
             lr=number(row, "lr"),
-            val_score=number(row, f"raw_{by}"),
-            val_score_ema=number(row, f"ema_{by}"),
+            val_score=number(row, score_column(plan, "raw", by)),
+            val_score_ema=number(row, score_column(plan, "ema", by)),
         )
         for row in parse_csv_text(path.read_text())
     ]
     best = ending.outcome.best
     names = {"top1": "top-1", "balanced_accuracy": "balanced accuracy", "loss": "loss"}
+    if "val" in plan.unlabelled:
+        names = {"top1": "agreement with the teacher", "balanced_accuracy": "balanced agreement"}
     return History(
         rows=rows,
         best_step=best.step if best else None,
         best_which=best.which if best else "raw",
         score_name=names[by],
+        by_teacher="val" in plan.unlabelled,
     )
 
 
@@ -338,11 +351,14 @@ def _notice(record: dict[str, object]) -> Notice:
 def _split_table(session: Session) -> SplitTable:
     prepared = session.prepared
     labels, classes = prepared.catalog.labels, len(prepared.catalog.classes)
-    counts = {
-        SPLIT_NAMES[split]: np.bincount(labels[prepared.splits.indices(split)], minlength=classes).tolist()
-        for split in (TRAIN, VAL, TEST)
-    }
-    return SplitTable(counts=counts, note=prepared.splits.note, left_out=len(prepared.findings.quarantined))
+    counts, unknown = {}, []
+    for split in (TRAIN, VAL, TEST):
+        here = labels[prepared.splits.indices(split)]
+        counts[SPLIT_NAMES[split]] = np.bincount(here[here >= 0], minlength=classes).tolist()
+        if (here < 0).any():
+            unknown.append(f"{int((here < 0).sum()):,} {SPLIT_NAMES[split]}")
+    note = prepared.splits.note + (f"; without a label: {', '.join(unknown)} photos" if unknown else "")
+    return SplitTable(counts=counts, note=note, left_out=len(prepared.findings.quarantined))
 
 
 def _weights(session: Session) -> WeightsReport | None:
@@ -353,7 +369,15 @@ def _weights(session: Session) -> WeightsReport | None:
 
 def _banners(session: Session, judged: Judged) -> list[str]:
     leaking = leak_sentence(session_leaks(session, judged), judged.claim_split)
-    return [*_claim_banners(judged), *([leaking] if leaking else [])]
+    unknown = ""
+    if judged.by_teacher:
+        unknown = (
+            f"Nobody has labelled the {judged.claim_split} photos: the figures say how often the model agrees with its "
+            "teacher, not how often it is right."
+        )
+    elif "train" in judged.unlabelled:
+        unknown = "The train photos have no labels: all that the model knows comes from its teacher."
+    return [*([unknown] if unknown else []), *_claim_banners(judged), *([leaking] if leaking else [])]
 
 
 def _claim_banners(judged: Judged) -> list[str]:
@@ -367,7 +391,7 @@ def _claim_banners(judged: Judged) -> list[str]:
     return ["There are no test photos: these figures are of val, which chose the model, and flatter it."]
 
 
-def _limits() -> list[str]:
-    return [
-        "The intervals know nothing of wrong labels: look at the likeliest label errors before a last decision."
-    ]
+def _limits(judged: Judged) -> list[str]:
+    if judged.by_teacher:
+        return ["Where teacher and model agree, both may be wrong."]
+    return ["The intervals know nothing of wrong labels: look at the likeliest label errors before a last decision."]

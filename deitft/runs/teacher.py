@@ -129,7 +129,9 @@ def _teacher_for(
             raise RecipeError(
                 f"the teacher {shown(candidate.spec)} knows other classes: "
                 f"{class_difference(classes, candidate.bundle.classes)}",
-                "--adapt-teacher finetune trains it on these photos first",
+                "--adapt-teacher finetune trains it on these photos first"
+                if not request.unlabelled
+                else "teachers of photos without labels must know the same classes",
                 id="TEACHER",
             )
         if columns is not None:
@@ -236,6 +238,8 @@ def _adapting(
         distill=None,
         teacher=(),
         teacher_cache=None,
+        cache_views=None,
+        price_per_hour=None,
         resume=False,
         dry_run=False,
         time_limit=None,
@@ -300,8 +304,9 @@ def _measured(
     from deitft.data.stream import EvalStream
 
     photos = prepared.photos(VAL)
-    if not len(photos):
-        request.progress.say(f"teacher {plan.name}: {plan.model}, not measured (there are no val photos)")
+    if not (photos.labels >= 0).any():
+        why = "nobody has labelled the val photos" if len(photos) else "there are no val photos"
+        request.progress.say(f"teacher {plan.name}: {plan.model}, not measured ({why})")
         return plan
     teacher = open_teacher(plan)
     teacher.classifier.to(machine.device).eval()
@@ -315,6 +320,7 @@ def _measured(
             task=task,
             stop=stop,
         )
+    found = found.rows(np.flatnonzero(found.labels >= 0))
     logits = found.logits()[:, list(plan.columns)]
     top1 = top_k_score(logits, found.labels, 1)
     guess = float(np.bincount(found.labels).max() / len(found.labels))

@@ -37,7 +37,9 @@ from deitft.runs.judge import Ending, eval_stream, probe_photo_count, probe_star
 from deitft.runs.prepare import Prepared, prepare, write_preparation
 from deitft.runs.request import KEPT_OPTIONS, RunResult, TrainRequest
 from deitft.runs.session import Session, elapsed
-from deitft.runs.teacher import candidates, teachers_for
+from deitft.runs.teacher import candidates, teachers_for, warn_if_weak
+from deitft.runs.teaching_costs import ways_of
+from deitft.runs.unlabelled import answered, classes_of
 from deitft.training.checkpoint import Keeper, newest_good, open_checkpoint, restore
 from deitft.training.commit import clear_leftovers
 from deitft.training.log import RunLog, check_loggers, open_loggers
@@ -57,6 +59,7 @@ def train(request: TrainRequest) -> RunResult:
     recipe = read_recipe(request)
     choice, source = assemble.choose_weights(recipe, request)
     named = candidates(request)
+    classes = classes_of(request, named)
     check_loggers(request.log_to)
     folder.check_place(request.runs_dir, request.name, request.data)
     machine = choose(
@@ -70,7 +73,7 @@ def train(request: TrainRequest) -> RunResult:
     with catch_stop_signals(stop, request.progress):
         if choice.note:
             request.progress.say(choice.note)
-        prepared = prepare_photos(request, machine.threads, stop)
+        prepared = prepare_photos(request, machine.threads, stop, classes)
         teachers = teachers_for(request, named, prepared, machine, stop, recipe.distill.teacher_size)
         facts = assemble.facts_of(prepared, request, machine, choice, source, teachers=teachers)
         by_the_clock = lasts_by_the_clock(recipe)
@@ -78,11 +81,18 @@ def train(request: TrainRequest) -> RunResult:
         plan = assemble.make_plan(recipe, replace(facts, seconds_per_image=1.0 if by_the_clock else None), request)
         begun = assemble.start(choice, source, plan)
         assemble.tell_load(begun.report, request.progress)
-        probe = probe_photo_count(plan) if request.probe or plan.head_start == "probe" else 0
-        costs = None
+        probe = probe_photo_count(plan) if is_probed(plan, request) else 0
+        costs, so_far = None, elapsed(request)
         if request.dry_run or request.time_limit is not None or by_the_clock:
             costs = measure.measure(
-                begun.classifier, plan, prepared, request.progress, stop, limit=request.time_limit
+                begun.classifier,
+                plan,
+                prepared,
+                request.progress,
+                stop,
+                limit=request.time_limit,
+                ways=ways_of(request),
+                cache=request.teacher_cache,
             )
             if by_the_clock:
                 facts = replace(facts, seconds_per_image=max(costs.step_seconds.values()) / plan.batch)
@@ -90,9 +100,12 @@ def train(request: TrainRequest) -> RunResult:
             if request.time_limit is not None:
                 plan = _fitted(recipe, facts, plan, costs, request, probe)
         if request.dry_run and costs is not None:
-            outlook = measure.forecast(plan, costs, facts.parameters, elapsed=elapsed(request), probe_photos=probe)
+            so_far = so_far if request.time_limit is None else elapsed(request)  # else the run does not measure
+            outlook = measure.forecast(plan, costs, facts.parameters, elapsed=so_far, probe_photos=probe)
             return plan_text.planned(plan, costs, outlook, request)
-        request.progress.say(plan_text.one_line(plan))
+        for line in (plan_text.one_line(plan), plan_text.views_again(plan)):
+            if line:
+                request.progress.say(line)
         if stop.by_signal:
             raise stop.error("before the first step", "nothing was written; run the same command again")
         run = folder.create(request.runs_dir, request.verb, request.name)
@@ -136,10 +149,11 @@ def read_recipe(request: TrainRequest) -> Recipe:
 
 def _distill_overrides(request: TrainRequest) -> tuple[str, ...]:
     """``--distill``, and a ``--teacher`` alone, as recipe fields; ``--set distill.kind=…`` wins over the latter."""
+    views = () if request.cache_views is None else (f"distill.cache_views={request.cache_views}",)
     if request.distill is not None:
-        return (f"distill.kind={request.distill}",)
+        return (f"distill.kind={request.distill}", *views)
     asked = any(text.partition("=")[0].strip() == "distill.kind" for text in request.set)
-    return ("distill.kind=hard",) if request.teacher and not asked else ()
+    return ("distill.kind=hard", *views) if request.teacher and not asked else views
 
 
 def lasts_by_the_clock(recipe: Recipe) -> bool:
@@ -148,8 +162,10 @@ def lasts_by_the_clock(recipe: Recipe) -> bool:
     return any(text != "auto" and parse_length(text, least=0).unit == "seconds" for text in lengths)
 
 
-def prepare_photos(request: TrainRequest, processes: int, stop: StopFlag) -> Prepared:
-    """The request's photos, ready to train."""
+def prepare_photos(
+    request: TrainRequest, processes: int, stop: StopFlag, classes: tuple[str, ...] | None = None
+) -> Prepared:
+    """The request's photos, ready to train. ``classes``: a teacher's, where the photos have no labels."""
     return prepare(
         request.data,
         seed=request.seed,
@@ -160,6 +176,7 @@ def prepare_photos(request: TrainRequest, processes: int, stop: StopFlag) -> Pre
         strict=request.strict,
         skip_bad=request.skip_bad,
         allow_leak=request.allow_leak,
+        classes=classes,
     )
 
 
@@ -168,6 +185,7 @@ def carry_out(session: Session, *, resume: bool = False, checkpoint: Path | None
     plan, request, run = session.plan, session.request, session.folder
     began = time.perf_counter()
     place(session.classifier, plan)
+    session = answered(session)
     state = _go_on(session, checkpoint) if resume else _begin(session)
     keeper = Keeper(
         run.checkpoints,
@@ -193,6 +211,12 @@ def place(classifier: Classifier, plan: Plan) -> None:
     # On processors torch's fused attention is slower in training than matrix products: docs/decisions/0005;
     # benchmarks/attention_kernel.py measures it.
     classifier.set_fused_attention(not plan.device.startswith("cpu"))
+
+
+def is_probed(plan: Plan, request: TrainRequest) -> bool:
+    """Whether heads are solved on frozen features. Random weights have none worth it, and labels are needed."""
+    baseline = request.probe and plan.weights.get("kind") != "none" and "train" not in plan.unlabelled
+    return baseline or plan.head_start == "probe"
 
 
 def _begin(session: Session) -> TrainState:
@@ -225,14 +249,11 @@ def _start_again(session: Session) -> None:
 
 
 def _probe(session: Session) -> None:
-    """Solve the heads on the frozen features: the baseline beside the run, and the start if the plan says so.
-
-    Random weights have no features worth a baseline.
-    """
-    plan = session.plan
-    baseline = session.request.probe and plan.weights.get("kind") != "none"
-    if baseline or plan.head_start == "probe":
-        write_json(session.folder.path / "probe.json", probe_start(session))
+    """Solve the heads on the frozen features: the baseline beside the run, and the start if the plan says so."""
+    if is_probed(session.plan, session.request):
+        found = probe_start(session)
+        write_json(session.folder.path / "probe.json", found)
+        warn_if_weak(session.plan, found, session.request)
 
 
 def _fit(session: Session, state: TrainState, keeper: Keeper) -> Outcome:

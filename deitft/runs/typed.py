@@ -44,7 +44,7 @@ def _words(given: Mapping[str, Any]) -> dict[str, Any]:
         "distill": asked.one_of(given["distill"], "distill", DISTILL_KINDS),
         "teacher": asked.named(given["teacher"], "teacher"),
         "adapt_teacher": asked.one_of(given["adapt_teacher"], "adapt_teacher", ADAPT_WAYS),
-        "teacher_cache": _path(given["teacher_cache"]),
+        "teacher_cache": _absolute(given["teacher_cache"]),
         "progress": given["progress"] or Silent(),
     }
 
@@ -54,6 +54,8 @@ def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
         "seed": asked.whole(given["seed"], "seed", 0) or 0,
         "threads": asked.whole(given["threads"], "threads", 1),
         "workers": asked.whole(given["workers"], "workers", 0),
+        "cache_views": asked.whole(given["cache_views"], "cache_views", 1),
+        "price_per_hour": asked.price(given["price_per_hour"], "price_per_hour"),
         "max_pixels": asked.pixels(given["max_pixels"]),
         "time_limit": duration(given["time_limit"]),
         "started": given["started"],
@@ -67,6 +69,11 @@ def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _path(value: str | Path | Source | None) -> Path | None:
     return Path(str(value)) if value else None
+
+
+def _absolute(value: str | Path | None) -> Path | None:
+    """A path that is kept with the run, and holds in every working directory."""
+    return Path(str(value)).expanduser().absolute() if value else None
 
 
 def duration(text: str | None) -> float | None:

@@ -12,9 +12,19 @@ HEAD_NAMES = {
 }
 
 
-def metric_rows(metrics: Metrics) -> list[tuple[str, str]]:
-    """The figures people ask for first, with their 95 % intervals."""
-    names = {"top1": "Top-1", "top5": "Top-5", "macro_f1": "Macro-F1", "balanced_accuracy": "Balanced accuracy"}
+ACCURACY = {"top1": "Top-1", "top5": "Top-5", "macro_f1": "Macro-F1", "balanced_accuracy": "Balanced accuracy"}
+AGREEMENT = {
+    "top1": "Agreement with the teacher",
+    "top5": "Teacher's class in the top 5",
+    "macro_f1": "Macro-F1 against the teacher",
+    "balanced_accuracy": "Balanced agreement",
+}
+"""The same figures where the teacher's answers stand in the place of labels: nobody knows how often it is right."""
+
+
+def metric_rows(metrics: Metrics, *, by_teacher: bool = False) -> list[tuple[str, str]]:
+    """The figures people ask for first, with their 95 % intervals. ``by_teacher``: there were no labels."""
+    names = AGREEMENT if by_teacher else ACCURACY
     rows = []
     for field, name in names.items():
         value = getattr(metrics, field)
@@ -24,8 +34,9 @@ def metric_rows(metrics: Metrics) -> list[tuple[str, str]]:
         low, high = metrics.intervals[field]
         rows.append((name, f"{value:.1%} (95 % interval {low:.1%} to {high:.1%})"))
     before, after = metrics.calibration_error_before, metrics.calibration_error
-    rows.append(("Calibration error", f"{before:.1%}, {after:.1%} after temperature"))
-    rows.append((f'Always "{metrics.majority_class}"', f"{metrics.majority:.1%}"))
+    against = " against the teacher" if by_teacher else ""
+    rows.append((f"Calibration error{against}", f"{before:.1%}, {after:.1%} after temperature"))
+    rows.append((f'Always "{metrics.majority_class}"{against}', f"{metrics.majority:.1%}"))
     for head, scores in (metrics.heads or {}).items():
-        rows.append((f"  {HEAD_NAMES[head]}", f"{scores.top1:.1%}"))
+        rows.append((f"  {HEAD_NAMES[head]}{against}", f"{scores.top1:.1%}"))
     return rows

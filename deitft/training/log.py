@@ -14,6 +14,7 @@ from deitft.core.files import write_text
 from deitft.core.progress import Progress
 from deitft.core.records import csv_text, now, parse_csv_text
 from deitft.errors import DeitftError, Notice, UnavailableError, UsageError
+from deitft.recipe.plan_types import Plan
 
 Kind = Literal["train", "val"]
 Row = Mapping[str, float | str]
@@ -266,3 +267,13 @@ def shown_scores(which: str, scores: Mapping[str, float], by: str) -> str:
     """A validation in a line: top-1, which people know, and the score that decides."""
     names = [name for name in dict.fromkeys(("top1", by)) if name in scores]
     return " ".join([which, *(f"{name.replace('_', ' ')} {scores[name]:.4g}" for name in names)])
+
+
+def score_column(plan: Plan, which: str, name: str) -> str:
+    """A val score's name in ``metrics.csv``. Without labels it is agreement with the teacher, and called so."""
+    return f"{which}_agreement_{name}" if "val" in plan.unlabelled else f"{which}_{name}"
+
+
+def whose_word(plan: Plan) -> str:
+    """What val photos are compared with, for the line of a validation."""
+    return "val, agreement with the teacher:" if "val" in plan.unlabelled else "val"

@@ -16,7 +16,7 @@ from deitft.core.progress import StopFlag, Task
 from deitft.errors import DataError, DeitftError, Notice, RecipeError, StoppedError
 from deitft.recipe.plan_types import Plan
 from deitft.training.checkpoint import Keeper
-from deitft.training.log import RunLog, shown_scores
+from deitft.training.log import RunLog, score_column, shown_scores, whose_word
 from deitft.training.state import Best, Meter, TrainState, Which, all_finite
 from deitft.training.step import Objective, StepResult, lr_at, take_step
 
@@ -347,7 +347,9 @@ class _Run:
         train = state.since_validation.read()
         train = {"loss": train.pop("total", math.nan), **train}
         epoch = state.step / plan.steps_per_epoch
-        values = {f"{which}_{name}": value for which, scores in verdicts.items() for name, value in scores.items()}
+        values = {
+            score_column(plan, which, name): one for which in verdicts for name, one in verdicts[which].items()
+        }
         row: dict[str, float | str] = {
             "step": state.step,
             "epoch": epoch,
@@ -362,7 +364,7 @@ class _Run:
         shown = "  ".join(shown_scores(which, scores, plan.select_by) for which, scores in verdicts.items())
         word = "  best so far" if best else ""
         learnt = f"epoch {epoch:.4g}  loss {train['loss']:.4g}" if state.step else "before the first step"
-        judged = f"val {shown}{word}" if verdicts else "no val photos"
+        judged = f"{whose_word(plan)} {shown}{word}" if verdicts else "no val photos"
         self._task.line(f"{learnt}  {judged}")
 
     def reason_to_end(self, stop: StopFlag) -> Reason | None:

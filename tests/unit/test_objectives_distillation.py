@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deitft.models.build import Heads
-from deitft.objectives.distillation import Distilled, hard_loss, soft_loss
+from deitft.objectives.distillation import Distilled, TeacherAlone, hard_loss, soft_loss
 from deitft.objectives.supervised import Supervised, cross_entropy
 from deitft.recipe.plan_types import DistillPlan, LossPlan
 
@@ -164,3 +164,21 @@ def test_equals_timms_task(logits, kind: str) -> None:
     hot = F.one_hot(targets, C).double()
     ours = distilled(said, kind=kind)(Heads(first, second), Said(hot))["total"]  # type: ignore[arg-type]
     torch.testing.assert_close(ours, timms, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_photos_without_labels_have_the_teachers_term_and_no_other(logits, kind: str) -> None:
+    """Targets may hold anything: not a bit of them is in the loss. It is what alpha 1 gives without the token."""
+    first, second, teacher = logits
+    said = teacher.argmax(1) if kind == "hard" else F.log_softmax(teacher, 1)
+    whole = distilled(said, kind=kind, token=False, alpha=1.0)
+    alone = TeacherAlone(whole._plan, lambda batch: said)
+    heads, nonsense = Heads(first, second), Said(torch.full((B, C), math.nan, dtype=torch.float64))
+    parts = alone(heads, nonsense)  # type: ignore[arg-type]
+    assert parts.keys() == {"total", "teacher"}
+    labels = Said(torch.zeros(B, C, dtype=torch.float64))
+    torch.testing.assert_close(parts["total"], whole(heads, labels)["total"])  # type: ignore[arg-type]
+    assert torch.equal(parts["total"], parts["teacher"])
+    one = alone(Heads(first, None), nonsense)["total"]  # type: ignore[arg-type]
+    other = alone(Heads(second, None), nonsense)["total"]  # type: ignore[arg-type]
+    torch.testing.assert_close(parts["total"], (one + other) / 2)
