@@ -130,8 +130,8 @@ def _few(photos: PhotoSet, seed: int) -> PhotoSet:
     )
 
 
-def eval_stream(session: Session, photos: PhotoSet) -> EvalStream:
-    """Photos as every look of this run sees them."""
+def eval_stream(session: Session, photos: PhotoSet, *, turn: tuple[int, int] = (0, 1)) -> EvalStream:
+    """Photos as every look of this run sees them; ``turn`` as in ``EvalStream``."""
     batch = max(1, min(64, session.plan.micro_batch))
     return EvalStream(
         photos,
@@ -139,6 +139,7 @@ def eval_stream(session: Session, photos: PhotoSet) -> EvalStream:
         batch=batch,
         workers=session.machine.workers,
         way_on="run the same command with --resume",
+        turn=turn,
     )
 
 

@@ -48,8 +48,11 @@ class LazyTeacher:
         return self._live(batch)
 
 
-def learning_of(plan: Plan, photos: PhotoSet, progress: Progress, *, cache: Path | None = None) -> Learning:
-    """The objective of a plan. ``photos`` are the train photos; ``cache`` the folder of the teacher's answers.
+def learning_of(
+    plan: Plan, photos: PhotoSet, progress: Progress, *, cache: Path | None = None, part: int = 0
+) -> Learning:
+    """The objective of a plan. ``photos`` are the train photos; ``cache`` the folder of the teacher's answers, of
+    which this process writes the files called ``part``.
 
     Raises:
         RecipeError: the cache is of other views (id CACHE).
@@ -61,7 +64,7 @@ def learning_of(plan: Plan, photos: PhotoSet, progress: Progress, *, cache: Path
     voice: Voice = LazyTeacher(plan)
     if cache is None:
         return Learning(Distilled(supervised, plan.distill, voice))
-    memory = remembering(plan, photos, progress, cache, voice)
+    memory = remembering(plan, photos, progress, cache, voice, part=part)
     return Learning(Distilled(supervised, plan.distill, memory), memory)
 
 

@@ -68,8 +68,12 @@ def measure(
     stop: StopFlag,
     *,
     limit: float | None = None,
+    rows: slice | None = None,
 ) -> Costs:
     """Take a few real steps, decoding included, on a copy of the model: the run itself starts untouched.
+
+    Of several processes each has its ``rows`` of a batch: the leader measures its own, without what they tell each
+    other.
 
     Where the whole command has a ``limit`` in seconds, a tenth of it is spent here, or two steps.
     """
@@ -84,7 +88,7 @@ def measure(
     with progress.task("measuring this machine's speed", len(sizes) * (MOST_STEPS + WARM_STEPS)) as task:
         for size in sizes:
             at_size = replace(plan, train_size=size, full_size_from_step=WARM_STEPS + MOST_STEPS)
-            times = _step_seconds(trial, at_size, prepared, stop, task.advance, allowed)
+            times = _step_seconds(trial, at_size, prepared, stop, task.advance, allowed, rows)
             seconds[size] = float(np.median(times))
             taken += len(times)
     return Costs(
@@ -102,12 +106,13 @@ def _step_seconds(
     stop: StopFlag,
     advance: Callable[[int], None],
     allowed: float,
+    rows: slice | None,
 ) -> list[float]:
     """Seconds of each measured step at one size."""
     state = new_state(plan, trial)
     train = prepared.photos(TRAIN)
     objective = learning_of(plan, train, Silent()).objective
-    stream = TrainStream(plan, train)
+    stream = TrainStream(plan, train, rows)
     times: list[float] = []
     try:
         began = clock = time.perf_counter()

@@ -15,6 +15,7 @@ import numpy as np
 
 from deitft.bundle.format import Bundle, load_bundle
 from deitft.compute.device import Machine
+from deitft.compute.group import ALONE
 from deitft.core.files import canonical_json, read_json, sha256_bytes
 from deitft.core.progress import StopFlag
 from deitft.data.catalog import VAL, shown
@@ -34,7 +35,7 @@ from deitft.runs.classifier import bundle_folder
 from deitft.runs.folder import RunFolder
 from deitft.runs.prepare import Prepared
 from deitft.runs.request import TrainRequest
-
+from deitft.runs.together import trains_in_one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +128,7 @@ def _teacher_for(
     elif imagenet.are_imagenet(classes) and len(classes) == len(imagenet.synsets()):
         assert candidate.choice is not None
         return _measured(_of_imagenet(candidate.choice, request, classes), request, prepared, machine, stop)
-    adapted = load_bundle(adapt(request, candidate, prepared).best)
+    adapted = load_bundle(adapt(request, candidate, prepared, machine).best)
     columns = columns_for(classes, adapted.classes)
     assert columns is not None, "the run was trained on these very classes"
     return _measured(_of_bundle(candidate.spec, adapted, columns), request, prepared, machine, stop)
@@ -157,7 +158,7 @@ def _of_imagenet(choice: ModelChoice, request: TrainRequest, classes: tuple[str,
     )
 
 
-def adapt(request: TrainRequest, candidate: Candidate, prepared: Prepared) -> RunFolder:
+def adapt(request: TrainRequest, candidate: Candidate, prepared: Prepared, machine: Machine) -> RunFolder:
     """The run that teaches a model these classes: the one there is, gone on with if need be, else a new one.
 
     Its name holds what makes it: photos and splits, model and weights, the way, the seed.
@@ -166,7 +167,7 @@ def adapt(request: TrainRequest, candidate: Candidate, prepared: Prepared) -> Ru
     from deitft.runs.train import train
 
     how = request.adapt_teacher or "finetune"
-    wanted = _adapting(request, candidate, prepared, how)
+    wanted = _adapting(request, candidate, prepared, machine, how)
     folder = RunFolder(wanted.runs_dir / str(wanted.name))
     if not (folder.path / "run.json").is_file():
         request.progress.say(f"the teacher {candidate.spec} learns your classes first: {folder.path}")
@@ -179,7 +180,9 @@ def adapt(request: TrainRequest, candidate: Candidate, prepared: Prepared) -> Ru
     return folder
 
 
-def _adapting(request: TrainRequest, candidate: Candidate, prepared: Prepared, how: str) -> TrainRequest:
+def _adapting(
+    request: TrainRequest, candidate: Candidate, prepared: Prepared, machine: Machine, how: str
+) -> TrainRequest:
     """The request of the teacher's own run."""
     bundle, choice = candidate.bundle, candidate.choice
     model = bundle.model_name if bundle is not None else choice.timm_name if choice is not None else ""
@@ -187,8 +190,10 @@ def _adapting(request: TrainRequest, candidate: Candidate, prepared: Prepared, h
     identity = [prepared.catalog.fingerprint, _sides(prepared), model, how, request.seed]
     identity.append(bundle.manifest.sha256 if bundle is not None else "")
     label = (short or model.partition(".")[0])[:40]
+    alone = trains_in_one(choice.timm_name if choice is not None else model, request.group, machine.device)
     return replace(
         request,
+        group=ALONE if alone else request.group,
         verb="finetune",
         model=short or model,
         recipe=_recipe_to_adapt(request, how),

@@ -22,6 +22,7 @@ from deitft.data.transforms import check_albumentations
 from deitft.errors import DataError, DeitftError, RecipeError, StoppedError, UsageError
 from deitft.evaluation.metrics import validation_scores
 from deitft.evaluation.predict import predict
+from deitft.evaluation.predictions import Predictions
 from deitft.models.build import Classifier
 from deitft.models.weights import LoadReport
 from deitft.models.zoo import resolve as resolve_model
@@ -38,10 +39,12 @@ from deitft.runs.prepare import Prepared, prepare, write_preparation
 from deitft.runs.request import KEPT_OPTIONS, RunResult, TrainRequest
 from deitft.runs.session import Session, elapsed
 from deitft.runs.teacher import candidates, teachers_for
+from deitft.runs.together import check_shares, leader_first, seen_by_all, share_out, turn_of
 from deitft.training.checkpoint import Keeper, newest_good, open_checkpoint, restore
 from deitft.training.commit import clear_leftovers
 from deitft.training.log import RunLog, check_loggers, open_loggers
 from deitft.training.loop import DIRECTIONS, Outcome, fit
+from deitft.training.ranks import FollowingLog
 from deitft.training.state import TrainState, new_state
 
 
@@ -64,6 +67,7 @@ def train(request: TrainRequest) -> RunResult:
         threads=request.threads,
         workers=request.workers,
         precision=request.precision or recipe.train.precision,
+        among=request.group.of.local_world,
     )
     deterministic(machine.threads)
     stop = StopFlag()
@@ -78,11 +82,18 @@ def train(request: TrainRequest) -> RunResult:
         plan = assemble.make_plan(recipe, replace(facts, seconds_per_image=1.0 if by_the_clock else None), request)
         begun = assemble.start(choice, source, plan)
         assemble.tell_load(begun.report, request.progress)
+        check_shares(plan, begun.classifier, request.group)
         probe = probe_photo_count(plan) if request.probe or plan.head_start == "probe" else 0
         costs = None
         if request.dry_run or request.time_limit is not None or by_the_clock:
             costs = measure.measure(
-                begun.classifier, plan, prepared, request.progress, stop, limit=request.time_limit
+                begun.classifier,
+                plan,
+                prepared,
+                request.progress,
+                stop,
+                limit=request.time_limit,
+                rows=request.group.rows(plan.batch, paired=plan.mixing.on),
             )
             if by_the_clock:
                 facts = replace(facts, seconds_per_image=max(costs.step_seconds.values()) / plan.batch)
@@ -169,6 +180,7 @@ def carry_out(session: Session, *, resume: bool = False, checkpoint: Path | None
     began = time.perf_counter()
     place(session.classifier, plan)
     state = _go_on(session, checkpoint) if resume else _begin(session)
+    share_out(session, state)
     keeper = Keeper(
         run.checkpoints,
         every_seconds=plan.save_every_seconds,
@@ -176,7 +188,7 @@ def carry_out(session: Session, *, resume: bool = False, checkpoint: Path | None
         progress=request.progress,
         facts={"plan": sha256_file(run.plan)},
     )
-    outcome = _fit(session, state, keeper)
+    outcome = fit_session(session, state, keeper)
     spent = session.record.seconds
     spent["training"] = spent.get("training", 0.0) + time.perf_counter() - began
     spent["saving"] = spent.get("saving", 0.0) + keeper.seconds  # a part of "training"
@@ -235,36 +247,39 @@ def _probe(session: Session) -> None:
         write_json(session.folder.path / "probe.json", probe_start(session))
 
 
-def _fit(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
-    plan, request = session.plan, session.request
+def fit_session(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
+    """Train a state to the end of its plan; what every process of a group does."""
+    plan, request, group = session.plan, session.request, state.group
     train = session.prepared.photos(TRAIN)
-    learning = learning_of(plan, train, request.progress, cache=request.teacher_cache)
-    stream = TrainStream(plan, train)
+    with leader_first(group):
+        learning = learning_of(plan, train, request.progress, cache=request.teacher_cache, part=group.rank)
+    stream = TrainStream(plan, train, group.rows(plan.batch, paired=plan.mixing.on))
     val = session.prepared.photos(VAL)
+    looks = eval_stream(session, val, turn=(group.rank, group.world))
+    here = len(turn_of(group, len(val), looks.batch))
 
     def validate(model: Classifier, stop: StopFlag) -> Mapping[str, float] | None:
-        with request.progress.task("validating", len(val), unit="photos") as task:
-            found = predict(
-                model,
-                eval_stream(session, val),
-                pre=plan.preprocessing,
-                device=plan.device,
-                precision=plan.precision,
-                channels_last=plan.channels_last,
-                task=task,
-                stop=stop,
-            )
-        if len(found) < len(val):
-            return None
-        try:
-            return validation_scores(found)
-        except DataError as error:
-            if error.id != "N1":
-                raise
-            return dict.fromkeys(DIRECTIONS, math.nan)  # not the photos' fault: the loop says that it diverged
+        def look() -> Predictions:
+            with request.progress.task("validating", here, unit="photos") as task:
+                return predict(
+                    model,
+                    looks,
+                    pre=plan.preprocessing,
+                    device=plan.device,
+                    precision=plan.precision,
+                    channels_last=plan.channels_last,
+                    task=task,
+                    stop=stop,
+                )
 
-    loggers = open_loggers(request.log_to, session.folder.path, name=session.folder.name, config=plan.record())
-    log = RunLog(session.folder.path, progress=request.progress, loggers=loggers, after_step=state.validated_step)
+        found = look() if group.alone else seen_by_all(group, look, len(val), looks.batch)
+        scores: Mapping[str, float] | None = None
+        if found is not None and len(found) == len(val):
+            scores = _scores(found)
+        found_by_leader: Mapping[str, float] | None = group.from_leader(scores)
+        return found_by_leader
+
+    log = _log_of(session, state)
     try:
         with request.progress.task(f"training {session.folder.name}", plan.total_steps, unit="steps") as task:
             task.advance(state.step)
@@ -277,6 +292,23 @@ def _fit(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
         log.close()
         stream.close()
         learning.close()
+
+
+def _scores(found: Predictions) -> Mapping[str, float]:
+    try:
+        return validation_scores(found)
+    except DataError as error:
+        if error.id != "N1":
+            raise
+        return dict.fromkeys(DIRECTIONS, math.nan)  # not the photos' fault: the loop says that it diverged
+
+
+def _log_of(session: Session, state: TrainState) -> RunLog:
+    if not state.group.leads:
+        return FollowingLog()
+    request, run = session.request, session.folder
+    loggers = open_loggers(request.log_to, run.path, name=run.name, config=session.plan.record())
+    return RunLog(run.path, progress=request.progress, loggers=loggers, after_step=state.validated_step)
 
 
 def _hard_stop(request: TrainRequest, plan: Plan, costs: measure.Costs | None) -> float | None:

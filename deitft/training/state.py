@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from deitft.compute.group import ALONE, Group
 from deitft.recipe.plan_types import Plan
 from deitft.training.ema import Ema
 from deitft.training.optim import build_optimizer
@@ -131,7 +133,8 @@ class TrainState:
     """A run between two steps. All of it is saved, so that a resumed run cannot be told from one not stopped.
 
     ``step`` is the number of steps taken, skipped ones included; the next batch is number ``step``.
-    ``compiled`` replaces calling ``model`` where the plan compiles; it shares its weights and is not saved.
+    ``compiled`` replaces calling ``model`` where the plan compiles, ``replica`` where several processes
+    (``group``) train one model; they share its weights and are not saved.
     """
 
     model: Classifier
@@ -147,6 +150,8 @@ class TrainState:
     seconds_trained: float = 0.0
     since_validation: Meter = field(default_factory=Meter)
     compiled: Callable[[Tensor], Heads] | None = None
+    replica: DistributedDataParallel | None = None
+    group: Group = ALONE
 
     @property
     def device(self) -> torch.device:
