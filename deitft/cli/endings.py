@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from deitft.cli import console
-from deitft.compute.group import rank_here
+from deitft.compute.rank import rank_here
 from deitft.errors import DeitftError, InterruptError, StorageError, UsageError
 
 ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE}

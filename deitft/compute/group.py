@@ -10,73 +10,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from deitft import errors
+from deitft.compute.rank import Rank
 from deitft.core.progress import Progress, StopFlag
-from deitft.errors import DeitftError, RecipeError, StoppedError, UnavailableError, UsageError
+from deitft.errors import DeitftError, RecipeError, StoppedError, UnavailableError
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch._C._distributed_c10d import Store
 
-NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""What ``torchrun`` sets, and what torch needs to open a group."""
 POLL_SECONDS = 0.2
 """How often one who waits for the leader looks whether there is something to do."""
 FAULT, ORDER = "deitft/fault", "deitft/order"
 REASONS = (None, "time limit", "SIGUSR1", "SIGTERM", "SIGINT")
 """Reasons to stop, the weightier later: where several processes have one, the weightiest counts for all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rank:
-    """Which of how many processes this is, in all and on this machine."""
-
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
-    local_world: int = 1
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes and talks."""
-        return self.rank == 0
-
-
-def rank_here(environment: Mapping[str, str] = os.environ) -> Rank:
-    """Which process this is, as the environment tells; the only one where it tells nothing.
-
-    Raises:
-        UsageError: the environment is half there, or not of numbers that fit (id PROCESSES).
-    """
-    if not {"RANK", "WORLD_SIZE"} & environment.keys() or environment.get("WORLD_SIZE") == "1":
-        return Rank()
-    missing = [name for name in NEEDED if not environment.get(name)]
-    if missing:
-        raise _half_there(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set")
-    try:
-        world, rank, local = (int(environment[name]) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
-        local_world = int(environment.get("LOCAL_WORLD_SIZE") or world)
-    except ValueError:
-        raise _half_there("not all of RANK, WORLD_SIZE and LOCAL_RANK are whole numbers") from None
-    if not (0 <= rank < world and 0 <= local < local_world <= world):
-        raise _half_there(f"process {rank} of {world}, {local} of {local_world} on this machine, cannot be")
-    return Rank(rank, world, local, local_world)
-
-
-def _half_there(what: str) -> UsageError:
-    return UsageError(
-        f"the environment speaks of several processes, but {what}",
-        "start them with `torchrun --nproc-per-node N -m deitft …`, or unset RANK and WORLD_SIZE",
-        id="PROCESSES",
-    )
 
 
 class PeerLostError(StoppedError):
@@ -327,7 +283,7 @@ class Group:
         if device == "cuda":
             if self.of.local_world > torch.cuda.device_count():
                 raise UnavailableError(
-                    f"there are {self.of.local_world} processes on this machine and {torch.cuda.device_count()} GPUs",
+                    f"{self.of.local_world} processes on this machine have {torch.cuda.device_count()} GPUs",
                     "start as many processes as there are GPUs",
                     id="DEVICE",
                 )
@@ -378,10 +334,19 @@ def opened(rank: Rank, device: str, progress: Progress) -> Iterator[Group]:
         with watched(group, progress):
             yield group
     except BaseException as error:
+        _only_end()
         group.tell(error)
         raise
     finally:
         group.close()
+
+
+def _only_end() -> None:
+    """The launcher asks all to stop when one has: who is at its end already must not say so once more."""
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGUSR1"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _meet(group: Group, device: str) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deitft.compute.group import Group, opened, rank_here
+from deitft.compute.group import Group, opened
+from deitft.compute.rank import rank_here
 from deitft.core.progress import Progress, Silent
 from deitft.errors import DataError, RecipeError, StoppedError, UsageError
 from deitft.evaluation.predictions import Predictions
@@ -122,8 +123,7 @@ def leader_first(group: Group) -> Iterator[None]:
 
 def turn_of(group: Group, photos: int, batch: int) -> npt.NDArray[np.int64]:
     """Which photos this process looks at: whole batches in turn, those that one process would make."""
-    numbers: npt.NDArray[np.int64] = np.arange(photos)
-    return numbers[(numbers // batch) % group.world == group.rank]
+    return np.flatnonzero(np.arange(photos) // batch % group.world == group.rank)
 
 
 def seen_by_all(group: Group, look: Callable[[], Predictions], photos: int, batch: int) -> Predictions | None:

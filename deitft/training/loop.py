@@ -6,11 +6,10 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
-from torch import Tensor
 
 from deitft.core.progress import StopFlag, Task
 from deitft.errors import DeitftError, Notice, StoppedError
@@ -18,7 +17,7 @@ from deitft.recipe.plan_types import Plan
 from deitft.training.checkpoint import Keeper
 from deitft.training.log import RunLog, shown_scores
 from deitft.training.ranks import Together
-from deitft.training.state import Best, Meter, TrainState, Which, all_finite
+from deitft.training.state import FAULTS_IN_ROW, Best, TrainState, Which, Window, all_finite
 from deitft.training.step import Objective, StepResult, lr_at, take_step
 from deitft.training.trouble import (
     TrainingDiverged,
@@ -42,9 +41,6 @@ DIRECTIONS: Mapping[str, Literal["higher", "lower"]] = {
     "calibrated_loss": "lower",
 }
 """What is better, for everything a plan may select by."""
-
-FAULTS_IN_ROW = 3
-"""Updates in a row that were not finite before the run is given up."""
 
 
 class Stream(Protocol):
@@ -108,44 +104,30 @@ def fit(
     """
     run = _Run(plan, state, stream, validate, keeper, log, stop, task)
     stop = run.together.stop
-    reason = run.settle(stop)
-    for batch in run.batches() if reason is None else ():
-        run.take(batch, objective)
-        stopping = bool(stop)  # read once: a signal cannot fall between two ifs
-        last = state.step == plan.total_steps
-        validating = is_due(state.step, plan.validate_every, plan.total_steps)
-        saving = stopping or last or run.together.saves(keeper.due(state.step))
+    with run.rescuing():
+        reason = run.settle(stop)
+        for batch in run.batches() if reason is None else ():
+            run.take(batch, objective)
+            stopping = bool(stop)  # read once: a signal cannot fall between two ifs
+            last = state.step == plan.total_steps
+            validating = is_due(state.step, plan.validate_every, plan.total_steps)
+            saving = stopping or last or run.together.saves(keeper.due(state.step))
 
-        # The order is important: 1. log and check  2. validate  3. save  4. stop.
-        # Only checked weights are validated or saved; a checkpoint knows the verdict of its own step; a stop
-        # always leaves a checkpoint of the step it stopped at.
-        if not (saving or validating or is_due(state.step, plan.log_every, plan.total_steps)):
-            task.advance()
-            continue
-        run.log_and_check()
-        if validating and not stop.by_signal:
-            run.validate(stop)
-        reason = run.reason_to_end(stop)
-        if saving or reason:
-            run.save(final=reason is not None)
-        if reason:
-            break
+            # The order is important: 1. log and check  2. validate  3. save  4. stop.
+            # Only checked weights are validated or saved; a checkpoint knows the verdict of its own step; a stop
+            # always leaves a checkpoint of the step it stopped at.
+            if not (saving or validating or is_due(state.step, plan.log_every, plan.total_steps)):
+                task.advance()
+                continue
+            run.log_and_check()
+            if validating and not stop.by_signal:
+                run.validate(stop)
+            reason = run.reason_to_end(stop)
+            if saving or reason:
+                run.save(final=reason is not None)
+            if reason:
+                break
     return Outcome(state.step, state.best, reason or "finished")
-
-
-@dataclass(slots=True)
-class _Window:
-    """What happened since the last look, still on the device."""
-
-    meter: Meter = field(default_factory=Meter)
-    images: int = 0
-    bad_photos: list[Tensor] = field(default_factory=list)
-
-    def clear(self) -> None:
-        self.meter.clear()
-        self.images = 0
-        # A row of three may reach back over the border of two windows.
-        self.bad_photos = self.bad_photos[-(FAULTS_IN_ROW - 1) :]
 
 
 class _Run:
@@ -165,10 +147,23 @@ class _Run:
         self.together = Together(state.group, stop)
         self.plan, self.state, self.stream = plan, state, stream
         self._validate, self._keeper, self._log, self._task = validate, keeper, log, task
-        self.window = _Window()
+        self.window = Window()
         self._faults = int(state.guard.record()["faults"])
         self._since = time.monotonic()
         self._images, self._seconds = 0, 0.0
+
+    @contextlib.contextmanager
+    def rescuing(self) -> Iterator[None]:
+        """Where another process fails, at whatever line, this one is between two steps: that state is saved."""
+        try:
+            yield
+        except DeitftError as error:
+            if self.state.group.noticed:
+                self._rescue()
+            placed = with_place(error, self.state.step + 1, self._keeper.latest)
+            if placed is error:
+                raise
+            raise placed from error
 
     def batches(self) -> Iterator[Batch]:
         """The stream from here on. Where it breaks (a photo gone, a worker killed) what was learnt is saved."""
@@ -176,9 +171,9 @@ class _Run:
         try:
             while (batch := self._next(source)) is not None:
                 yield batch
-        except DeitftError as error:
+        except DeitftError:
             self._rescue()
-            raise with_place(error, self.state.step + 1, self._keeper.latest) from error
+            raise
 
     def _next(self, source: Iterator[Batch]) -> Batch | None:
         batch = trouble = None
@@ -194,15 +189,14 @@ class _Run:
         plan, state = self.plan, self.state
         try:
             result = take_step(plan, state, batch, objective)
-        except (RuntimeError, DeitftError) as error:
-            cause = state.group.cause(error)
+        except RuntimeError as error:
             if is_out_of_memory(error):
                 self._rescue()
                 raise out_of_memory(plan, self._keeper.latest) from error
-            if state.group.alone or not isinstance(cause, DeitftError):
+            cause = state.group.cause(error)
+            if cause is error:
                 raise
-            self._rescue()  # another process broke off in the middle of a step: this one is where it was
-            raise with_place(cause, state.step + 1, self._keeper.latest) from error
+            raise cause from error
         self._add(result, len(batch) * state.group.world)
 
     def _rescue(self) -> None:

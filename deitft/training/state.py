@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Which = Literal["raw", "ema"]
 
+FAULTS_IN_ROW = 3
+"""Updates in a row that were not finite before the run is given up."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
@@ -126,6 +129,22 @@ class Meter:
         self.sums = {
             name: torch.tensor(value, dtype=torch.float32, device=device) for name, value in values["sums"].items()
         }
+
+
+@dataclass(slots=True)
+class Window:
+    """What happened since the last look, still on the device."""
+
+    meter: Meter = field(default_factory=Meter)
+    images: int = 0
+    bad_photos: list[Tensor] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Begin anew, but for what a row of faults may still need."""
+        self.meter.clear()
+        self.images = 0
+        # A row of three may reach back over the border of two windows.
+        self.bad_photos = self.bad_photos[-(FAULTS_IN_ROW - 1) :]
 
 
 @dataclass(slots=True, kw_only=True)
