@@ -96,6 +96,9 @@ def prepare_process(*, debug: bool) -> None:
     if not debug and not sys.warnoptions:
         import logging
 
+        # torch is not loaded yet: where another process dies, its C++ would tell of every call on the way
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
         warnings.simplefilter("ignore")
         logging.getLogger().addHandler(logging.NullHandler())
     for name in ("SIGTERM", "SIGUSR1"):

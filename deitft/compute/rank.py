@@ -1,4 +1,4 @@
-"""Which of several processes this is, as the launcher says in the environment. Without torch: the terminal asks, too."""
+"""Which of several processes this is, as the launcher says in the environment. Without torch."""
 
 from __future__ import annotations
 
