@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from deitft.compute.group import Group, SharedStop
@@ -17,6 +19,13 @@ from deitft.training.commit import Committed, step_name
 from deitft.training.log import Row, RunLog
 from deitft.training.snapshot import load_state, state_contents
 from deitft.training.state import Best, TrainState, Which
+
+
+_SENDS_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")  # its older name
+    if name in inspect.signature(DistributedDataParallel.__init__).parameters
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +61,8 @@ def spread(plan: Plan, state: TrainState, group: Group) -> None:
         )
     state.group = group
     # Buffers are alike already: BatchNorm is synchronised or does not move, all others are constants.
-    state.replica = DistributedDataParallel(state.model, broadcast_buffers=False)
+    state.replica = DistributedDataParallel(state.model, **{_SENDS_BUFFERS: False})
     if plan.compile:
-        import torch
-
         state.compiled = torch.compile(state.replica)
 
 
