@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -19,7 +20,6 @@ from deitft.training.commit import Committed, step_name
 from deitft.training.log import Row, RunLog
 from deitft.training.snapshot import load_state, state_contents
 from deitft.training.state import Best, TrainState, Which
-
 
 _SENDS_BUFFERS = next(
     name
@@ -61,7 +61,8 @@ def spread(plan: Plan, state: TrainState, group: Group) -> None:
         )
     state.group = group
     # Buffers are alike already: BatchNorm is synchronised or does not move, all others are constants.
-    state.replica = DistributedDataParallel(state.model, **{_SENDS_BUFFERS: False})
+    quiet: dict[str, Any] = {_SENDS_BUFFERS: False}
+    state.replica = DistributedDataParallel(state.model, **quiet)
     if plan.compile:
         state.compiled = torch.compile(state.replica)
 

@@ -24,8 +24,7 @@ def by_two(zygote: Zygote, what: str, folder: Path, *more: object) -> dict[str, 
 
 
 def test_twenty_steps_of_everything_are_those_of_one_process(zygote: Zygote, tmp_path: Path) -> None:
-    """Mixing, erasing, drop-path, repeats, a teacher, clipping and EMA; one process with accumulation 2 against two
-    with accumulation 2 each, in float64."""
+    """Mixing, erasing, drop-path, repeats, a teacher, clipping, EMA; in float64, with accumulation 2 and 4."""
     write_photos(tmp_path / "photos", 30)
     one = processes_kit.train_steps(ALONE, tmp_path / "photos", 12)
     two = by_two(zygote, "steps", tmp_path / "photos", 6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from models_kit import tiny
 from stream_sample import train_plan
@@ -52,9 +54,10 @@ def test_rows_are_equal_shares_that_cut_no_pair(world: int) -> None:
     [(16, 3, False, "1, 2, 4, 8 or 16"), (18, 2, True, "1, 3 or 9"), (2, 4, False, "1 or 2")],
 )
 def test_c11_a_batch_that_cannot_be_shared_out(batch: int, world: int, paired: bool, choices: str) -> None:
-    with pytest.raises(RecipeError, match=f"choose {choices} processes") as caught:
+    with pytest.raises(RecipeError) as caught:
         Group(Rank(0, world)).rows(batch, paired=paired)
     assert caught.value.id == "C11"
+    assert f"choose {choices} processes" in caught.value.line
 
 
 def test_one_process_may_have_any_batch() -> None:
@@ -66,7 +69,7 @@ def test_one_process_may_have_any_batch() -> None:
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_n6_every_photo_has_its_turn_once(world: int, photos: int, batch: int) -> None:
     turns = [turn_of(Group(Rank(rank, world)), photos, batch).tolist() for rank in range(world)]
-    assert sorted(sum(turns, [])) == list(range(photos))
+    assert sorted(itertools.chain(*turns)) == list(range(photos))
 
 
 def test_batchnorm_needs_gpus_where_several_processes_train() -> None:
