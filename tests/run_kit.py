@@ -301,8 +301,8 @@ class Zygote:
     ) -> Command:
         """Begin a command line, or ``call`` ("module:function" of the tests) with the words.
 
-        ``at``: (title of a task, how far, "signal SIGKILL" or a shell command); after a signal's name "group" sends it to the workers, too, "twice" again after 0.4 s, and "slow" makes
-        what comes after it last a minute.
+        ``at``: (title of a task, how far, "signal SIGKILL" or a shell command); after a signal's name "group"
+        sends it to the workers, too, "twice" again after 0.4 s, and "slow" makes what comes after last a minute.
 
         ``before``: shell commands that the process runs first; ``no_rights``: file modes hold for it;
         ``own_mounts``: it has mounts that nobody else sees; ``patch``: other values for constants; ``env``: more

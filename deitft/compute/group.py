@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.2
 """How often one who waits for the leader looks whether there is something to do."""
-FAULT, ORDER = "deitft/fault", "deitft/order"
+FAULT, HEARD, ORDER = "deitft/fault", "deitft/heard", "deitft/order"
+HEARING_SECONDS = 3.0
+"""How long the last word of a leader can be heard that keeps the store itself, where no launcher does."""
 REASONS = (None, "time limit", "SIGUSR1", "SIGTERM", "SIGINT")
 """Reasons to stop, the weightier later: where several processes have one, the weightiest counts for all."""
 
@@ -202,12 +204,22 @@ class Group:
         word = {**record, "kind": type(error).__name__ if known else "", "rank": self.rank}
         with contextlib.suppress(RuntimeError, TypeError):
             self._store.compare_set(FAULT, "", json.dumps(word, default=str))
+            end = time.monotonic() + HEARING_SECONDS
+            keeps_store = self.leads and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+            while keeps_store and not self._all_heard() and time.monotonic() < end:
+                time.sleep(0.05)
+
+    def _all_heard(self) -> bool:
+        assert self._store is not None, "asked while it is open"
+        others = set(range(1, self.world)) - set(self.dead())
+        return all(self._store.check([f"{HEARD}/{rank}"]) for rank in others)
 
     def fault(self) -> dict[str, Any] | None:
         """The first word that was left."""
         with contextlib.suppress(RuntimeError, ValueError):
             if self._store is not None and self._store.check([FAULT]):
                 word: dict[str, Any] = json.loads(self._store.get(FAULT))
+                self._store.set(f"{HEARD}/{self.rank}", "1")
                 return word
         return None
 
