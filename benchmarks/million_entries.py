@@ -4,8 +4,8 @@
     python benchmarks/million_entries.py --count 20000 --batches 400 --to /tmp/entries --no-record
 
 The entries are hard links to a few real JPEGs in 100 class folders. They are scanned, all of them train, and four
-workers make the views of `pretrain-deit` (batches of 60 at 96 pixels: entries are counted, not pixels). Memory is the
-proportional set size of this process and its workers together, after batch 100 and after the last.
+workers make the views of `pretrain-deit` (batches of 60 at 96 pixels: entries are counted, not pixels). Memory is
+the proportional set size of this process and its workers together, after batch 100 and after the last.
 """
 
 from __future__ import annotations
