@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -295,13 +296,17 @@ class Zygote:
         before: Sequence[str] = (),
         own_mounts: bool = False,
         patch: Mapping[str, object] | None = None,
+        env: Mapping[str, str] | None = None,
+        call: str = "",
     ) -> Command:
-        """Begin a command line. ``at``: (title of a task, how far, "signal SIGKILL" or a shell command);
-        after a signal's name "group" sends it to the workers, too, "twice" again after 0.4 s, and "slow" makes
-        what comes after it last a minute.
+        """Begin a command line, or ``call`` ("module:function" of the tests) with the words.
+
+        ``at``: (title of a task, how far, "signal SIGKILL" or a shell command); after a signal's name "group"
+        sends it to the workers, too, "twice" again after 0.4 s, and "slow" makes what comes after last a minute.
 
         ``before``: shell commands that the process runs first; ``no_rights``: file modes hold for it;
-        ``own_mounts``: it has mounts that nobody else sees; ``patch``: other values for constants.
+        ``own_mounts``: it has mounts that nobody else sees; ``patch``: other values for constants; ``env``: more
+        of the environment.
         """
         self.started += 1
         base = self.folder / f"command-{self.started}"
@@ -312,16 +317,34 @@ class Zygote:
             "out": f"{base}.out",
             "err": f"{base}.err",
             "tty": tty.name if tty else None,
-            "env": {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color", "COLUMNS": "200"},
+            "env": {
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "TERM": "xterm-256color",
+                "COLUMNS": "200",
+                **(env or {}),
+            },
             "at": at,
             "no_rights": no_rights,
             "own_mounts": own_mounts,
             "before": list(before),
             "patch": dict(patch or {}),
+            "call": call,
         }
         pid = self.ask(request)
         self.commands.append(Command(pid, self, Path(f"{base}.out"), Path(f"{base}.err"), tty))
         return self.commands[-1]
+
+    def several(self, count: int, *words: object, **more: Any) -> list[Command]:
+        """The same in ``count`` processes that train together, as ``torchrun`` starts them, by rank."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        return [
+            self.start(*words, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, **more)
+            for rank in range(count)
+        ]
 
     def tidy(self) -> None:
         """End what a test has left."""

@@ -173,6 +173,9 @@ def main() -> int:
     if request is None:
         os._exit(0)  # python would take torch apart first
     become(request)
+    if request["call"]:
+        module, _, name = request["call"].partition(":")
+        return int(getattr(importlib.import_module(module), name)(*request["words"]) or 0)
     return command_line()
 
 

@@ -96,6 +96,9 @@ def prepare_process(*, debug: bool) -> None:
     if not debug and not sys.warnoptions:
         import logging
 
+        # torch is not loaded yet: where another process dies, its C++ would tell of every call on the way
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
         warnings.simplefilter("ignore")
         logging.getLogger().addHandler(logging.NullHandler())
     for name in ("SIGTERM", "SIGUSR1"):
@@ -119,8 +122,11 @@ def _stop_at_once(number: int, frame: FrameType | None) -> None:
 def leave(code: int) -> NoReturn:
     """End the real program now: python would take a million objects of torch apart first, for seconds.
 
-    Threads and exit handlers have their turn: data workers, dashboards.
+    Threads and exit handlers have their turn: data workers, dashboards. Nobody needs to ask for the end any more.
     """
+    for name in ("SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from deitft.cli import console
+from deitft.compute.rank import rank_here
 from deitft.errors import DeitftError, InterruptError, StorageError, UsageError
 
 ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE}
@@ -46,13 +47,23 @@ def group(help: str, **more: Any) -> typer.Typer:
     return typer.Typer(cls=Verbs, help=help, rich_markup_mode="rich", pretty_exceptions_enable=False, **more)
 
 
+def speaks(error: BaseException | None = None) -> bool:
+    """Whether this process talks: of several it is the first, or for an error the one that is left to tell it."""
+    try:
+        rank = rank_here().rank
+    except UsageError:
+        return True
+    return rank == getattr(error, "spoken_by", 0)
+
+
 def end(error: Exception) -> int:
     """Say one line about an error, and give its exit code."""
     known = _as_known(error)
     if known is None:
         console.report_bug(error)
         return console.BUG_CODE
-    console.talk(console.error_line(known))
+    if speaks(known):
+        console.talk(console.error_line(known))
     return known.exit_code
 
 

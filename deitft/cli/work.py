@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import nullcontext
 from enum import Enum
 from typing import Any
 
 from deitft.cli import console
 from deitft.cli.bars import open_progress
+from deitft.cli.endings import speaks
+from deitft.core.progress import Silent
 
 
 def call(verb: str, given: dict[str, Any]) -> Any:
@@ -19,10 +22,12 @@ def call(verb: str, given: dict[str, Any]) -> Any:
         asked[name] = tuple(asked[name] or ())
     if "allow_changed" in asked:  # one error may name several fields: they can be given as it lists them
         asked["allow_changed"] = tuple(word for text in asked["allow_changed"] for word in text.split(","))
-    with open_progress(quiet=quiet, idle="loading torch …") as progress:
+    talks = speaks()
+    with open_progress(quiet=quiet, idle="loading torch …") if talks else nullcontext(Silent()) as progress:
         job = getattr(importlib.import_module(f"deitft.jobs.{verb}"), verb)
         result = job(**asked, progress=progress)
-    show(result, as_json, quiet)
+    if talks:
+        show(result, as_json, quiet)
     return result
 
 

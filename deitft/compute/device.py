@@ -34,13 +34,19 @@ class Machine:
 
 
 def choose(
-    device: str = "auto", *, threads: int | None = None, workers: int | None = None, precision: str = "auto"
+    device: str = "auto",
+    *,
+    threads: int | None = None,
+    workers: int | None = None,
+    precision: str = "auto",
+    among: int = 1,
 ) -> Machine:
     """The machine to compute on: as asked, else the first there is of cuda, mps, cpu.
 
     ``device``: "auto", "cpu", "cuda", "cuda:N" or "mps". ``threads``: default one a physical core that this
     process may use. ``workers``: processes that read photos, 0 for none; default from cores and device.
-    ``precision``: "auto" takes what the hardware does well.
+    ``precision``: "auto" takes what the hardware does well. ``among`` processes on this machine share its cores,
+    and where they compute on them its memory, too.
 
     Raises:
         UsageError: no such device name or precision, or a count out of range (id DEVICE, exit 2).
@@ -52,13 +58,13 @@ def choose(
         raise UsageError(f"threads is {threads}", "write at least 1", id="DEVICE")
     if workers is not None and workers < 0:
         raise UsageError(f"workers is {workers}", "write 0 or more", id="DEVICE")
-    cores = available_cores()
+    cores = max(1, available_cores() // among)
     return Machine(
         device=chosen,
         precision=_asked_precision(precision, chosen),
         threads=cores if threads is None else threads,
         workers=auto_workers(chosen, cores) if workers is None else workers,
-        memory_bytes=device_memory(chosen),
+        memory_bytes=device_memory(chosen) // (among if chosen == "cpu" else 1),
         name=device_name(chosen),
     )
 

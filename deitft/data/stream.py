@@ -191,11 +191,13 @@ class EvalViews:
 class TrainStream:
     """Training batches of a plan; the batch of a step is the same whatever step was the first.
 
-    ``retries`` counts the reads that had to be repeated.
+    ``rows`` are those of the global batch that are made here, where several processes share it: an even number
+    from an even place, where photos are mixed. ``retries`` counts the reads that had to be repeated.
     """
 
-    def __init__(self, plan: Plan, photos: PhotoSet) -> None:
+    def __init__(self, plan: Plan, photos: PhotoSet, rows: slice | None = None) -> None:
         self.plan, self.photos = plan, photos
+        self.rows = rows or slice(0, plan.batch)
         self.retries = 0
         self._order = SampleOrder(plan, photos.labels)
         sizes = sorted({plan.train_size, plan.preprocessing.size})
@@ -250,11 +252,14 @@ class TrainStream:
             _close(source)
 
     def _requests(self, step: int) -> list[Request]:
-        ids, size = self.sample_order(step)[0].tolist(), self.plan.size_at(step)
-        return [Request(index, key, size) for index, key in zip(ids, self.view_keys(step), strict=True)]
+        ids, size = self.sample_order(step)[0][self.rows].tolist(), self.plan.size_at(step)
+        return [Request(index, key, size) for index, key in zip(ids, self._keys_here(step), strict=True)]
+
+    def _keys_here(self, step: int) -> tuple[int, ...]:
+        return self.view_keys(step)[self.rows]
 
     def _batch(self, step: int, loaded: Loaded) -> Batch:
-        plan, view_keys = self.plan, self.view_keys(step)
+        plan, view_keys = self.plan, self._keys_here(step)
         ids = torch.tensor(loaded.indices)
         labels = torch.from_numpy(self.photos.labels[ids.numpy()])
         # A photo without a label (-1) has targets of zeros: nothing of it is pushed down by the labels.
@@ -262,7 +267,7 @@ class TrainStream:
         images = erase(normalise(loaded.images, plan.preprocessing), view_keys, plan.augment.erasing)
         step_key = keys.key("mix", plan.seed, self._views_of(step))
         images, targets = mix(images, targets, step_key=step_key, mixing=plan.mixing)
-        return Batch(step, images, targets, ids, view_keys)
+        return Batch(step, images, targets, ids, view_keys, first_row=self.rows.start)
 
     def _error(self, step: int, fault: Fault) -> DeitftError:
         ids, epochs, _ = self.sample_order(step)
@@ -277,6 +282,8 @@ class EvalStream:
 
     The caller normalises (``transforms.normalise``). With ``on_bad`` a photo that cannot be had is reported and
     left out, so a batch may be smaller; without it the first one is an error, which names the ``way_on``.
+    ``turn`` (r, n): only batches r, r + n, … of those, so that n processes see each photo once, in the batches
+    that one process would make.
     """
 
     def __init__(
@@ -288,9 +295,10 @@ class EvalStream:
         workers: int = 0,
         on_bad: OnBad | None = None,
         way_on: str = "run the same command again",
+        turn: tuple[int, int] = (0, 1),
     ) -> None:
         self.photos, self.pre, self.batch, self.workers = photos, pre, batch, workers
-        self.on_bad, self.way_on = on_bad, way_on
+        self.on_bad, self.way_on, self.turn = on_bad, way_on, turn
         self._reader = Reader(photos, EvalViews(pre), pre.background, stop_at_fault=on_bad is None)
 
     def __len__(self) -> int:
@@ -320,7 +328,8 @@ class EvalStream:
             _close(source)
 
     def _requests(self) -> Iterator[list[Request]]:
-        for start in range(0, len(self.photos), self.batch):
+        first, every = self.turn
+        for start in range(first * self.batch, len(self.photos), every * self.batch):
             stop = min(start + self.batch, len(self.photos))
             yield [Request(index, 0, self.pre.size) for index in range(start, stop)]
 

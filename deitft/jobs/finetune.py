@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from deitft.core.progress import Progress
@@ -72,8 +73,13 @@ def finetune(
     """
     started = time.monotonic()  # a time limit counts the imports below, too
     request = train_request("finetune", dict(locals()))
+    from deitft.runs.follow import follow
     from deitft.runs.resume import resume_newest
+    from deitft.runs.together import together
     from deitft.runs.train import train
 
-    with pixel_limit(request.max_pixels):
+    with pixel_limit(request.max_pixels), together(device, progress) as group:
+        if not group.leads:
+            return follow(group)
+        request = replace(request, group=group)
         return resume_newest(request) if resume else train(request)

@@ -65,15 +65,19 @@ def pretrain(
     """
     started = time.monotonic()  # a time limit counts the imports below, too
     from deitft.runs.digits import digits_instead
+    from deitft.runs.follow import follow
     from deitft.runs.resume import resume_newest
+    from deitft.runs.together import together
     from deitft.runs.train import train
 
     probe, pretrained = weights is not None, weights is not None
     given = dict(locals())
-    if data is None:
-        given |= digits_instead(given)
-    request = train_request("pretrain", given | {"recipe": given["recipe"] or "pretrain-deit"})
-    if data is None:
-        request = replace(request, teacher_pretrained=False)
-    with pixel_limit(request.max_pixels):
-        return resume_newest(request) if resume else train(request)
+    with together(device, progress) as group:
+        if not group.leads:
+            return follow(group)
+        if data is None:
+            given |= digits_instead(given)
+        request = train_request("pretrain", given | {"recipe": given["recipe"] or "pretrain-deit"})
+        request = replace(request, teacher_pretrained=data is not None, group=group)
+        with pixel_limit(request.max_pixels):
+            return resume_newest(request) if resume else train(request)

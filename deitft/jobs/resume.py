@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from deitft.core.progress import Progress, Silent
@@ -35,8 +36,10 @@ def resume(
     from deitft.core.records import read_run_record
     from deitft.recipe.plan import read_plan
     from deitft.runs.folder import open_run
+    from deitft.runs.follow import follow
     from deitft.runs.resume import request_of
     from deitft.runs.resume import resume as go_on
+    from deitft.runs.together import together
 
     run = asked.folder(run, "run")
     folder = open_run(run)
@@ -54,5 +57,7 @@ def resume(
         progress=progress or Silent(),
     )
     named = run if run.resolve().parent == folder.checkpoints.resolve() else None
-    with pixel_limit(request.max_pixels):
-        return go_on(folder, request, checkpoint=named)
+    with pixel_limit(request.max_pixels), together(device, progress) as group:
+        if not group.leads:
+            return follow(group)
+        return go_on(folder, replace(request, group=group), checkpoint=named)

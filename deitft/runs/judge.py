@@ -146,8 +146,8 @@ def few_photos(photos: PhotoSet, seed: int, most: int = MOST_PROBED) -> PhotoSet
     )
 
 
-def eval_stream(session: Session, photos: PhotoSet) -> EvalStream:
-    """Photos as every look of this run sees them."""
+def eval_stream(session: Session, photos: PhotoSet, *, turn: tuple[int, int] = (0, 1)) -> EvalStream:
+    """Photos as every look of this run sees them; ``turn`` as in ``EvalStream``."""
     batch = max(1, min(64, session.plan.micro_batch))
     return EvalStream(
         photos,
@@ -155,6 +155,7 @@ def eval_stream(session: Session, photos: PhotoSet) -> EvalStream:
         batch=batch,
         workers=session.machine.workers,
         way_on="run the same command with --resume",
+        turn=turn,
     )
 
 

@@ -49,8 +49,11 @@ class LazyTeacher:
         return self._live(batch)
 
 
-def learning_of(plan: Plan, photos: PhotoSet, progress: Progress, *, cache: Path | None = None) -> Learning:
-    """The objective of a plan. ``photos`` are the train photos; ``cache`` the folder of the teacher's answers.
+def learning_of(
+    plan: Plan, photos: PhotoSet, progress: Progress, *, cache: Path | None = None, part: int = 0
+) -> Learning:
+    """The objective of a plan. ``photos`` are the train photos; ``cache`` the folder of the teacher's answers, of
+    which this process writes the files called ``part``.
 
     Raises:
         RecipeError: the cache is of other views (id CACHE).
@@ -59,7 +62,7 @@ def learning_of(plan: Plan, photos: PhotoSet, progress: Progress, *, cache: Path
     if plan.distill is None:
         return Learning(Supervised(plan.loss, plan.train_counts, plan.device))
     voice: Voice = LazyTeacher(plan)
-    memory = None if cache is None else remembering(plan, photos, progress, cache, voice)
+    memory = None if cache is None else remembering(plan, photos, progress, cache, voice, part=part)
     return Learning(heard(plan, memory or voice), memory)
 
 

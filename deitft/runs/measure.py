@@ -72,11 +72,13 @@ def measure(
     limit: float | None = None,
     ways: Sequence[Way] = WAYS,
     cache: Path | None = None,
+    rows: slice | None = None,
 ) -> Costs:
     """Take a few real steps, decoding included, on a copy of the model: the run itself starts untouched.
 
-    Where the whole command has a ``limit`` in seconds, a tenth of it is spent here, or two steps. With a teacher
-    each of these ``ways`` of asking it is measured.
+    Of several processes each has its ``rows`` of a batch: the leader measures its own, without what they tell each
+    other. Where the whole command has a ``limit`` in seconds, a tenth of it is spent here, or two steps. With a
+    teacher each of these ``ways`` of asking it is measured.
     """
     from deitft.runs.train import place
 
@@ -90,7 +92,7 @@ def measure(
     with progress.task("measuring this machine's speed", unit="steps") as task:
 
         def times_of(one: Plan, objective: Objective, within: float) -> list[float]:
-            return _step_seconds(trial, one, objective, train, stop, task.advance, within)
+            return _step_seconds(trial, one, objective, train, stop, task.advance, within, rows)
 
         if plan.distill is not None and sizes:
             all_of_it = min(ALL_SECONDS, 0.1 * limit) if limit is not None else ALL_SECONDS
@@ -120,10 +122,11 @@ def _step_seconds(
     stop: StopFlag,
     advance: Callable[[int], None],
     allowed: float,
+    rows: slice | None,
 ) -> list[float]:
     """Seconds of each measured step at one size."""
     state = new_state(plan, trial)
-    stream = TrainStream(plan, train)
+    stream = TrainStream(plan, train, rows)
     times: list[float] = []
     try:
         began = clock = time.perf_counter()

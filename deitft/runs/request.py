@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from deitft.compute.group import ALONE, Group
 from deitft.core.progress import Progress, Silent
 from deitft.data.source import Source
 
@@ -50,6 +51,7 @@ class TrainRequest:
     cache_views: int | None = None  # as the recipe's distill.cache_views
     teacher_pretrained: bool = True  # False: a teacher that learns from nothing (the digits')
     unlabelled: bool = False
+    group: Group = ALONE  # the processes of this command
     started: float = field(default_factory=time.monotonic)
     progress: Progress = field(default_factory=Silent)
 
@@ -71,7 +73,7 @@ class TrainRequest:
         return words
 
 
-NOT_TYPED = ("verb", "data", "started", "progress", "teacher_pretrained")
+NOT_TYPED = ("verb", "data", "started", "progress", "teacher_pretrained", "group")
 """Fields that are no option of their own."""
 
 DASHBOARDS = ("tensorboard", "wandb", "mlflow")

@@ -83,9 +83,10 @@ def resume(
             plan=plan,
             prepared=prepared,
             machine=machine,
-            classifier=_empty_classifier(plan),
+            classifier=empty_classifier(plan),
             stop=stop,
             hard_stop=None,
+            resumed=True,
         )
         _tell_versions(session)
         with recorded(session.record, run):
@@ -136,10 +137,11 @@ def machine_of(plan: Plan, request: TrainRequest) -> Machine:
         threads=request.threads or plan.threads,
         workers=plan.workers if request.workers is None else request.workers,
         precision=request.precision or plan.precision,
+        among=request.group.of.local_world,
     )
 
 
-def _empty_classifier(plan: Plan) -> Classifier:
+def empty_classifier(plan: Plan) -> Classifier:
     """The plan's model with no weights in: the checkpoint brings them."""
     classifier = build(
         resolve_model(plan.model).timm_name,

@@ -20,7 +20,9 @@ from deitft.runs.request import TrainRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One process at work on one run. ``hard_stop``: ``time.monotonic()`` after which training ends."""
+    """One process at work on one run. ``hard_stop``: ``time.monotonic()`` after which training ends; ``resumed``: it
+    was begun before.
+    """
 
     request: TrainRequest
     folder: RunFolder
@@ -31,6 +33,7 @@ class Session:
     classifier: Classifier
     stop: StopFlag
     hard_stop: float | None
+    resumed: bool = False
 
     def elapsed(self) -> float:
         """Seconds since the command began."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from deitft.bundle.format import Bundle, load_bundle
 from deitft.compute.device import Machine
+from deitft.compute.group import ALONE
 from deitft.core.files import canonical_json, read_json, sha256_bytes
 from deitft.core.progress import StopFlag
 from deitft.data.catalog import VAL, shown
@@ -34,7 +35,7 @@ from deitft.runs.classifier import bundle_folder
 from deitft.runs.folder import RunFolder
 from deitft.runs.prepare import Prepared
 from deitft.runs.request import TrainRequest
-
+from deitft.runs.together import trains_in_one
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -141,7 +142,7 @@ def _teacher_for(
         assert candidate.choice is not None
         plan = at_size(_of_imagenet(candidate.choice, request, classes), size)
         return _measured(plan, request, prepared, machine, stop)
-    adapted = load_bundle(adapt(request, candidate, prepared, size).best)
+    adapted = load_bundle(adapt(request, candidate, prepared, machine, size).best)
     columns = columns_for(classes, adapted.classes)
     assert columns is not None, "the run was trained on these very classes"
     return _measured(_of_bundle(candidate.spec, adapted, columns), request, prepared, machine, stop)
@@ -191,7 +192,11 @@ def _of_imagenet(choice: ModelChoice, request: TrainRequest, classes: tuple[str,
 
 
 def adapt(
-    request: TrainRequest, candidate: Candidate, prepared: Prepared, size: int | Literal["auto"] = "auto"
+    request: TrainRequest,
+    candidate: Candidate,
+    prepared: Prepared,
+    machine: Machine,
+    size: int | Literal["auto"] = "auto",
 ) -> RunFolder:
     """The run that teaches a model these classes: the one there is, gone on with if need be, else a new one.
 
@@ -201,7 +206,7 @@ def adapt(
     from deitft.runs.train import train
 
     how = request.adapt_teacher or "finetune"
-    wanted = _adapting(request, candidate, prepared, how, size)
+    wanted = _adapting(request, candidate, prepared, machine, how, size)
     folder = RunFolder(wanted.runs_dir / str(wanted.name))
     if not (folder.path / "run.json").is_file():
         request.progress.say(f"the teacher {candidate.spec} learns your classes first: {folder.path}")
@@ -215,7 +220,12 @@ def adapt(
 
 
 def _adapting(
-    request: TrainRequest, candidate: Candidate, prepared: Prepared, how: str, size: int | Literal["auto"]
+    request: TrainRequest,
+    candidate: Candidate,
+    prepared: Prepared,
+    machine: Machine,
+    how: str,
+    size: int | Literal["auto"],
 ) -> TrainRequest:
     """The request of the teacher's own run."""
     bundle, choice = candidate.bundle, candidate.choice
@@ -225,8 +235,10 @@ def _adapting(
     identity.append(bundle.manifest.sha256 if bundle is not None else "")
     identity += [] if size == "auto" else [size]
     label = (short or model.partition(".")[0])[:40]
+    alone = trains_in_one(choice.timm_name if choice is not None else model, request.group, machine.device)
     return replace(
         request,
+        group=ALONE if alone else request.group,
         verb="finetune",
         model=short or model,
         recipe=_recipe_to_adapt(request, how),

@@ -22,6 +22,7 @@ from deitft.data.transforms import check_albumentations
 from deitft.errors import DataError, DeitftError, RecipeError, StoppedError, UsageError
 from deitft.evaluation.metrics import validation_scores
 from deitft.evaluation.predict import predict
+from deitft.evaluation.predictions import Predictions
 from deitft.models.build import Classifier
 from deitft.models.weights import LoadReport
 from deitft.models.zoo import resolve as resolve_model
@@ -31,6 +32,7 @@ from deitft.recipe.plan_types import Plan
 from deitft.recipe.schema import Recipe
 from deitft.runs import assemble, folder, measure, plan_text
 from deitft.runs.finish import finish
+from deitft.runs.fitting import fit_session
 from deitft.runs.folder import RunFolder
 from deitft.runs.learning import learning_of
 from deitft.runs.judge import Ending, eval_stream, probe_photo_count, probe_start
@@ -39,11 +41,13 @@ from deitft.runs.request import KEPT_OPTIONS, RunResult, TrainRequest
 from deitft.runs.session import Session, elapsed
 from deitft.runs.teacher import candidates, teachers_for, warn_if_weak
 from deitft.runs.teaching_costs import ways_of
+from deitft.runs.together import check_shares, leader_first, seen_by_all, share_out, turn_of
 from deitft.runs.unlabelled import answered, classes_of
 from deitft.training.checkpoint import Keeper, newest_good, open_checkpoint, restore
 from deitft.training.commit import clear_leftovers
 from deitft.training.log import RunLog, check_loggers, open_loggers
 from deitft.training.loop import DIRECTIONS, Outcome, fit
+from deitft.training.ranks import FollowingLog
 from deitft.training.state import TrainState, new_state
 
 
@@ -67,6 +71,7 @@ def train(request: TrainRequest) -> RunResult:
         threads=request.threads,
         workers=request.workers,
         precision=request.precision or recipe.train.precision,
+        among=request.group.of.local_world,
     )
     deterministic(machine.threads)
     stop = StopFlag()
@@ -81,6 +86,7 @@ def train(request: TrainRequest) -> RunResult:
         plan = assemble.make_plan(recipe, replace(facts, seconds_per_image=1.0 if by_the_clock else None), request)
         begun = assemble.start(choice, source, plan)
         assemble.tell_load(begun.report, request.progress)
+        check_shares(plan, begun.classifier, request.group)
         probe = probe_photo_count(plan) if is_probed(plan, request) else 0
         costs, so_far = None, elapsed(request)
         if request.dry_run or request.time_limit is not None or by_the_clock:
@@ -93,6 +99,7 @@ def train(request: TrainRequest) -> RunResult:
                 limit=request.time_limit,
                 ways=ways_of(request),
                 cache=request.teacher_cache,
+                rows=request.group.rows(plan.batch, paired=plan.mixing.on),
             )
             if by_the_clock:
                 facts = replace(facts, seconds_per_image=max(costs.step_seconds.values()) / plan.batch)
@@ -187,6 +194,7 @@ def carry_out(session: Session, *, resume: bool = False, checkpoint: Path | None
     place(session.classifier, plan)
     session = answered(session)
     state = _go_on(session, checkpoint) if resume else _begin(session)
+    share_out(session, state)
     keeper = Keeper(
         run.checkpoints,
         every_seconds=plan.save_every_seconds,
@@ -194,7 +202,7 @@ def carry_out(session: Session, *, resume: bool = False, checkpoint: Path | None
         progress=request.progress,
         facts={"plan": sha256_file(run.plan)},
     )
-    outcome = _fit(session, state, keeper)
+    outcome = fit_session(session, state, keeper)
     spent = session.record.seconds
     spent["training"] = spent.get("training", 0.0) + time.perf_counter() - began
     spent["saving"] = spent.get("saving", 0.0) + keeper.seconds  # a part of "training"
@@ -254,50 +262,6 @@ def _probe(session: Session) -> None:
         found = probe_start(session)
         write_json(session.folder.path / "probe.json", found)
         warn_if_weak(session.plan, found, session.request)
-
-
-def _fit(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
-    plan, request = session.plan, session.request
-    train = session.prepared.photos(TRAIN)
-    learning = learning_of(plan, train, request.progress, cache=request.teacher_cache)
-    stream = TrainStream(plan, train)
-    val = session.prepared.photos(VAL)
-
-    def validate(model: Classifier, stop: StopFlag) -> Mapping[str, float] | None:
-        with request.progress.task("validating", len(val), unit="photos") as task:
-            found = predict(
-                model,
-                eval_stream(session, val),
-                pre=plan.preprocessing,
-                device=plan.device,
-                precision=plan.precision,
-                channels_last=plan.channels_last,
-                task=task,
-                stop=stop,
-            )
-        if len(found) < len(val):
-            return None
-        try:
-            return validation_scores(found)
-        except DataError as error:
-            if error.id != "N1":
-                raise
-            return dict.fromkeys(DIRECTIONS, math.nan)  # not the photos' fault: the loop says that it diverged
-
-    loggers = open_loggers(request.log_to, session.folder.path, name=session.folder.name, config=plan.record())
-    log = RunLog(session.folder.path, progress=request.progress, loggers=loggers, after_step=state.validated_step)
-    try:
-        with request.progress.task(f"training {session.folder.name}", plan.total_steps, unit="steps") as task:
-            task.advance(state.step)
-            session.stop.deadline = session.hard_stop
-            return fit(plan, state, stream, learning.objective, validate, keeper, log, session.stop, task)
-    finally:
-        session.stop.deadline = None
-        if session.stop.reason == "time limit":
-            session.stop.reason = None
-        log.close()
-        stream.close()
-        learning.close()
 
 
 def _hard_stop(request: TrainRequest, plan: Plan, costs: measure.Costs | None) -> float | None:

@@ -5,20 +5,28 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
-from torch import Tensor
 
 from deitft.core.progress import StopFlag, Task
-from deitft.errors import DataError, DeitftError, Notice, RecipeError, StoppedError
+from deitft.errors import DeitftError, Notice, StoppedError
 from deitft.recipe.plan_types import Plan
 from deitft.training.checkpoint import Keeper
 from deitft.training.log import RunLog, score_column, shown_scores, whose_word
-from deitft.training.state import Best, Meter, TrainState, Which, all_finite
+from deitft.training.ranks import Together
+from deitft.training.state import FAULTS_IN_ROW, Best, TrainState, Which, Window, all_finite
 from deitft.training.step import Objective, StepResult, lr_at, take_step
+from deitft.training.trouble import (
+    TrainingDiverged,
+    bad_pixels,
+    diverged,
+    is_out_of_memory,
+    out_of_memory,
+    with_place,
+)
 
 if TYPE_CHECKING:
     from deitft.data.stream import Batch
@@ -34,9 +42,6 @@ DIRECTIONS: Mapping[str, Literal["higher", "lower"]] = {
 }
 """What is better, for everything a plan may select by."""
 
-FAULTS_IN_ROW = 3
-"""Updates in a row that were not finite before the run is given up."""
-
 
 class Stream(Protocol):
     """Batches by step number: a pure function of (seed, step)."""
@@ -51,10 +56,6 @@ Validate = Callable[["Classifier", StopFlag], Mapping[str, float] | None]
 
 None, or ``StoppedError``, where a signal ended it in the middle. A time limit should not end it.
 """
-
-
-class TrainingDiverged(RecipeError):  # noqa: N818  what happened, not what kind of thing this is
-    """Updates stopped being finite. Nothing of it was saved (fault N1, exit 78)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,52 +93,41 @@ def fit(
     """Train from ``state.step`` to ``plan.total_steps``. Safe to kill at any line.
 
     ``objective(heads, batch)`` gives losses, ``validate(model, stop)`` scores the val photos, ``keeper`` writes
-    checkpoints, ``log`` takes rows, ``stop`` is set by signals or a deadline, ``task`` is the bar.
+    checkpoints, ``log`` takes rows, ``stop`` is set by signals or a deadline, ``task`` is the bar. Where several
+    processes train (``state.group``) all of them call it; they save, validate and stop at the same steps.
 
     Raises:
         TrainingDiverged: three updates in a row were not finite (id N1, exit 78).
         DataError: the same, because a photo's pixels are not finite; its name is in ``files`` (exit 65).
         StorageError: the last save failed (id C2, exit 74).
+        PeerLostError: another process died (id N5, exit 75).
     """
-    run = _Run(plan, state, stream, validate, keeper, log, task)
-    reason = run.settle(stop)
-    for batch in run.batches() if reason is None else ():
-        run.take(batch, objective)
-        stopping = bool(stop)  # read once: a signal cannot fall between two ifs
-        last = state.step == plan.total_steps
-        validating = is_due(state.step, plan.validate_every, plan.total_steps)
-        saving = stopping or last or keeper.due(state.step)
+    run = _Run(plan, state, stream, validate, keeper, log, stop, task)
+    stop = run.together.stop
+    with run.rescuing():
+        reason = run.settle(stop)
+        for batch in run.batches() if reason is None else ():
+            run.take(batch, objective)
+            stopping = bool(stop)  # read once: a signal cannot fall between two ifs
+            last = state.step == plan.total_steps
+            validating = is_due(state.step, plan.validate_every, plan.total_steps)
+            saving = stopping or last or run.together.saves(keeper.due(state.step))
 
-        # The order is important: 1. log and check  2. validate  3. save  4. stop.
-        # Only checked weights are validated or saved; a checkpoint knows the verdict of its own step; a stop
-        # always leaves a checkpoint of the step it stopped at.
-        if not (saving or validating or is_due(state.step, plan.log_every, plan.total_steps)):
-            task.advance()
-            continue
-        run.log_and_check()
-        if validating and not stop.by_signal:
-            run.validate(stop)
-        reason = run.reason_to_end(stop)
-        if saving or reason:
-            run.save(final=reason is not None)
-        if reason:
-            break
+            # The order is important: 1. log and check  2. validate  3. save  4. stop.
+            # Only checked weights are validated or saved; a checkpoint knows the verdict of its own step; a stop
+            # always leaves a checkpoint of the step it stopped at.
+            if not (saving or validating or is_due(state.step, plan.log_every, plan.total_steps)):
+                task.advance()
+                continue
+            run.log_and_check()
+            if validating and not stop.by_signal:
+                run.validate(stop)
+            reason = run.reason_to_end(stop)
+            if saving or reason:
+                run.save(final=reason is not None)
+            if reason:
+                break
     return Outcome(state.step, state.best, reason or "finished")
-
-
-@dataclass(slots=True)
-class _Window:
-    """What happened since the last look, still on the device."""
-
-    meter: Meter = field(default_factory=Meter)
-    images: int = 0
-    bad_photos: list[Tensor] = field(default_factory=list)
-
-    def clear(self) -> None:
-        self.meter.clear()
-        self.images = 0
-        # A row of three may reach back over the border of two windows.
-        self.bad_photos = self.bad_photos[-(FAULTS_IN_ROW - 1) :]
 
 
 class _Run:
@@ -151,22 +141,48 @@ class _Run:
         validate: Validate,
         keeper: Keeper,
         log: RunLog,
+        stop: StopFlag,
         task: Task,
     ) -> None:
+        self.together = Together(state.group, stop)
         self.plan, self.state, self.stream = plan, state, stream
         self._validate, self._keeper, self._log, self._task = validate, keeper, log, task
-        self.window = _Window()
+        self.window = Window()
         self._faults = int(state.guard.record()["faults"])
         self._since = time.monotonic()
         self._images, self._seconds = 0, 0.0
 
+    @contextlib.contextmanager
+    def rescuing(self) -> Iterator[None]:
+        """Where another process fails, at whatever line, this one is between two steps: that state is saved."""
+        try:
+            yield
+        except DeitftError as error:
+            if self.state.group.noticed:
+                self._rescue()
+            placed = with_place(error, self.state.step + 1, self._keeper.latest)
+            if placed is error:
+                raise
+            raise placed from error
+
     def batches(self) -> Iterator[Batch]:
         """The stream from here on. Where it breaks (a photo gone, a worker killed) what was learnt is saved."""
+        source = iter(self.stream.from_step(self.state.step, self.plan.total_steps))
         try:
-            yield from self.stream.from_step(self.state.step, self.plan.total_steps)
+            while (batch := self._next(source)) is not None:
+                yield batch
         except DeitftError:
             self._rescue()
             raise
+
+    def _next(self, source: Iterator[Batch]) -> Batch | None:
+        batch = trouble = None
+        try:
+            batch = next(source, None)
+        except DeitftError as error:
+            trouble = error
+        self.together.look(self._keeper.due(self.state.step), trouble)
+        return batch
 
     def take(self, batch: Batch, objective: Objective) -> None:
         """One step; its numbers stay on the device."""
@@ -174,17 +190,14 @@ class _Run:
         try:
             result = take_step(plan, state, batch, objective)
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if is_out_of_memory(error):
+                self._rescue()
+                raise out_of_memory(plan, self._keeper.latest) from error
+            cause = state.group.cause(error)
+            if cause is error:
                 raise
-            self._rescue()
-            where = f"{plan.device} ran out of memory at micro-batch {plan.micro_batch} of batch {plan.batch}"
-            smaller = max(plan.micro_batch // 2, 1)
-            raise StoppedError(
-                f"{where}, state saved at step {self._keeper.latest}",
-                f"continue with --resume --set train.micro_batch={smaller} (same global batch, same result)",
-                id="N2",
-            ) from error
-        self._add(result, len(batch))
+            raise cause from error
+        self._add(result, len(batch) * state.group.world)
 
     def _rescue(self) -> None:
         """Save the last full step, before an error ends the run."""
@@ -202,6 +215,7 @@ class _Run:
     def settle(self, stop: StopFlag) -> Reason | None:
         """Do what a resumed state still owes to its own step; say why there is nothing left to do, if so."""
         state, plan = self.state, self.plan
+        self.together.look(False)
         if state.step and self._keeper.latest is None:
             self._keeper.latest = state.step  # a state with steps behind it comes from its checkpoint
         owed = state.step > state.validated_step and is_due(state.step, plan.validate_every, plan.total_steps)
@@ -246,24 +260,14 @@ class _Run:
             return
         names = self._bad_names()
         if names:
-            raise _bad_pixels(names)
+            raise bad_pixels(names)
         step = int(guard["first_bad"]) if guard["longest"] >= FAULTS_IN_ROW else state.step
         what = "loss or gradients" if finite else "weights"
         raise self._diverged(f"{what} stopped being finite at step {step}", step, guard["last_loss"])
 
     def _diverged(self, what: str, step: int, last_loss: float) -> TrainingDiverged:
-        lr = lr_at(self.plan, step - 1)
-        latest = self._keeper.latest
-        good = "nothing was saved before it" if latest is None else f"last good checkpoint is step {latest}"
-        way = " or --set train.precision=bf16" if self.plan.precision == "fp16" else ""
-        if self.plan.distill is not None:
-            way += "; where the same with --distill none goes on, look at the teacher"
-        return TrainingDiverged(
-            f"{what} (lr {lr:g}, loss {last_loss:.4g} before)",
-            f"{good}; lower optim.lr{way}",
-            id="N1",
-            details={"step": step, "lr": lr, "last_finite_loss": last_loss, "last_good_step": latest},
-        )
+        lr, latest = lr_at(self.plan, step - 1), self._keeper.latest
+        return diverged(what, step, lr, last_loss, latest, self.plan)
 
     def _tell_faults(self, faults: int) -> None:
         """A step that was skipped is said, with the photos where they are to blame."""
@@ -286,7 +290,8 @@ class _Run:
 
     def _bad_names(self) -> list[str]:
         ids = torch.cat(self.window.bad_photos).tolist() if self.window.bad_photos else []
-        bad = sorted({number for number in ids if number >= 0})
+        here = {number for number in ids if number >= 0}
+        bad = sorted(set().union(*self.state.group.everyones(here)))
         photos = getattr(self.stream, "photos", None)
         return [str(photos.paths[number]) if photos is not None else f"photo {number}" for number in bad]
 
@@ -300,6 +305,7 @@ class _Run:
             return
         verdicts = self._verdicts(stop)
         if verdicts is None:
+            self.together.look(False)
             return  # stopped in the middle: owed when the run goes on
         which: Which = "raw"
         for name in verdicts:
@@ -310,6 +316,7 @@ class _Run:
         better = is_better(score, state.best, plan.select_by)
         if better:
             kept = self._keeper.save_best(state, which, score=score, metrics=verdicts[which])
+            kept = state.group.from_leader(kept)
             state.best = kept or state.best
         state.stale = 0 if better else state.stale + 1
         state.validated_step = state.step
@@ -326,7 +333,7 @@ class _Run:
             average = state.ema.swapped_into(state.model) if which == "ema" and state.ema else None
             try:
                 with average or contextlib.nullcontext():
-                    metrics = self._validate(state.model, stop)
+                    metrics = self._validate(state.model, self.together.own)
             except DeitftError as error:
                 if isinstance(error, StoppedError) and stop.by_signal:
                     return None
@@ -385,18 +392,3 @@ class _Run:
         """Save, outside of the time that counts as training."""
         self._keeper.save(self.state, final=final)
         self._since = time.monotonic()
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """A GPU's lack of memory has a class of its own, a processor's only words."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _bad_pixels(names: Sequence[str]) -> DataError:
-    count = f"{len(names)} photos have" if len(names) > 1 else "1 photo has"
-    return DataError(
-        f"{count} pixels that are not finite, first: {names[0]}",
-        "replace or remove them and run it again",
-        id="N1",
-        files=names,
-    )

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from deitft.compute.group import ALONE, Group
 from deitft.recipe.plan_types import Plan
 from deitft.training.ema import Ema
 from deitft.training.optim import build_optimizer
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from deitft.models.build import Classifier, Heads
 
 Which = Literal["raw", "ema"]
+
+FAULTS_IN_ROW = 3
+"""Updates in a row that were not finite before the run is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +131,29 @@ class Meter:
         }
 
 
+@dataclass(slots=True)
+class Window:
+    """What happened since the last look, still on the device."""
+
+    meter: Meter = field(default_factory=Meter)
+    images: int = 0
+    bad_photos: list[Tensor] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Begin anew, but for what a row of faults may still need."""
+        self.meter.clear()
+        self.images = 0
+        # A row of three may reach back over the border of two windows.
+        self.bad_photos = self.bad_photos[-(FAULTS_IN_ROW - 1) :]
+
+
 @dataclass(slots=True, kw_only=True)
 class TrainState:
     """A run between two steps. All of it is saved, so that a resumed run cannot be told from one not stopped.
 
     ``step`` is the number of steps taken, skipped ones included; the next batch is number ``step``.
-    ``compiled`` replaces calling ``model`` where the plan compiles; it shares its weights and is not saved.
+    ``compiled`` replaces calling ``model`` where the plan compiles, ``replica`` where several processes
+    (``group``) train one model; they share its weights and are not saved.
     """
 
     model: Classifier
@@ -147,6 +169,8 @@ class TrainState:
     seconds_trained: float = 0.0
     since_validation: Meter = field(default_factory=Meter)
     compiled: Callable[[Tensor], Heads] | None = None
+    replica: DistributedDataParallel | None = None
+    group: Group = ALONE
 
     @property
     def device(self) -> torch.device:

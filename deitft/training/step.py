@@ -7,6 +7,7 @@ host is read once a log window, in ``loop``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from deitft.compute.device import autocast
+from deitft.compute.group import Group
 from deitft.core.keys import key
 from deitft.models.drop_path import DropPathMasks, draw_masks
 from deitft.recipe.plan_types import Plan
@@ -56,6 +58,9 @@ def take_step(plan: Plan, state: TrainState, batch: Batch, objective: Objective)
     changes memory, not the loss (but for BatchNorm, whose statistics are those of what is in memory at once).
     Where a loss or a gradient is not finite nothing moves: not the weights, the moments, the average, nor
     BatchNorm's statistics; the step is counted as skipped. An exception leaves the state as it was, too.
+
+    In several processes (``state.group``) ``batch`` is this one's equal share of the global batch. DDP makes the
+    gradients the mean over all, losses are averaged likewise, and what is clipped or skipped is decided on those.
     """
     state.model.train()
     batch = batch.to(state.device)
@@ -80,7 +85,7 @@ def take_step(plan: Plan, state: TrainState, batch: Batch, objective: Objective)
     for buffer, before in buffers:
         buffer.copy_(torch.where(skip, before, buffer))
     state.step += 1
-    state.images_seen += len(batch)
+    state.images_seen += len(batch) * state.group.world
     state.guard.note(skip=skip, suspicious=suspicious, loss=sums["total"], step=state.step)
     if state.ema is not None:
         state.ema.update(state.model, state.guard.applied, skip)
@@ -101,32 +106,49 @@ def _undo(state: TrainState, buffers: list[tuple[Tensor, Tensor]]) -> None:
 
 def _backward(plan: Plan, state: TrainState, batch: Batch, objective: Objective) -> dict[str, Tensor]:
     """Gradients of the whole batch, micro-batch by micro-batch; the losses, weighted by share, as float32."""
-    forward = state.compiled or state.model
-    masks = step_masks(plan, state, len(batch))
+    masks = step_masks(plan, state, len(batch) * state.group.world)
     sums: dict[str, Tensor] = {}
-    start = 0
     for micro in batch.split(plan.micro_batch):
-        stop = start + len(micro)
         if masks is not None:
-            state.model.set_drop_path(masks.part(start, stop))
-        images = micro.images
-        if plan.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with autocast(plan.device, plan.precision):
-            parts = objective(forward(images), micro)
-        share = len(micro) / len(batch)
-        total = parts["total"] * share
-        scaled: Tensor = total if state.scaler is None else state.scaler.scale(total)
-        scaled.backward()  # type: ignore[no-untyped-call]
+            state.model.set_drop_path(masks.part(micro.first_row, micro.first_row + len(micro)))
+        last = micro.first_row + len(micro) == batch.first_row + len(batch)
+        with _gradients_stay(state, until=last):
+            parts = _push_down(plan, state, micro, objective, share=len(micro) / len(batch))
         for name, part in parts.items():
-            weighted = part.detach().to(torch.float32) * share
-            sums[name] = sums[name] + weighted if name in sums else weighted
-        start = stop
-    return sums
+            sums[name] = sums[name] + part if name in sums else part
+    return _over_all(state.group, sums)
+
+
+def _push_down(
+    plan: Plan, state: TrainState, micro: Batch, objective: Objective, *, share: float
+) -> dict[str, Tensor]:
+    """Add a micro-batch's gradients; its losses times its ``share`` of the batch."""
+    forward = state.compiled or state.replica or state.model
+    images = micro.images
+    if plan.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    with autocast(plan.device, plan.precision):
+        parts = objective(forward(images), micro)
+    total = parts["total"] * share
+    scaled: Tensor = total if state.scaler is None else state.scaler.scale(total)
+    scaled.backward()  # type: ignore[no-untyped-call]
+    return {name: part.detach().to(torch.float32) * share for name, part in parts.items()}
+
+
+def _gradients_stay(state: TrainState, *, until: bool) -> AbstractContextManager[object]:
+    """Gradients travel once a step, with its last micro-batch: before that each process keeps its own."""
+    return nullcontext() if until or state.replica is None else state.replica.no_sync()
+
+
+def _over_all(group: Group, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Losses as means over all processes: then all of them skip a step that is not finite in one (fault N1)."""
+    if group.alone:
+        return sums
+    return dict(zip(sums, group.mean(torch.stack(list(sums.values()))).unbind(), strict=True))
 
 
 def step_masks(plan: Plan, state: TrainState, count: int) -> DropPathMasks | None:
-    """Who skips which layer: drawn for the whole global batch from (seed, step), then cut in micro-batches."""
+    """Who skips which layer: drawn for the whole global batch of ``count`` from (seed, step), then cut."""
     if not state.model.drop_path_layers:
         return None
     drawn = draw_masks(state.model.drop_path_rates, count, key("drop-path", plan.seed, state.step))
