@@ -140,9 +140,9 @@ def watch_progress(title: str, count: int, act: str) -> None:
     """Do something when a task of this title has moved so far: send a signal, or run a shell command."""
     from run_kit import Watched
 
-    from deitft.cli import app
+    from deitft.cli import work
 
-    opened = app.open_progress
+    opened = work.open_progress
 
     def acting() -> None:
         if act.startswith("signal "):
@@ -158,7 +158,7 @@ def watch_progress(title: str, count: int, act: str) -> None:
         with opened(**how) as progress:
             yield Watched(progress, title, count, acting)
 
-    app.open_progress = watched
+    work.open_progress = watched
 
 
 def main() -> int:
