@@ -19,7 +19,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-HEAVY = ("deitft.runs.train", "deitft.runs.resume", "deitft.runs.evaluating", "deitft.runs.predicting")
+HEAVY = (
+    "deitft.runs.train",
+    "deitft.runs.resume",
+    "deitft.runs.evaluating",
+    "deitft.runs.predicting",
+    "small_net",
+)
 
 
 class Children:
