@@ -250,6 +250,9 @@ def plan_lines(plan: Mapping[str, Any]) -> tuple[list[PlanLine], list[tuple[str,
     flat = flatten({name: value for name, value in plan.items() if name not in LONG_FIELDS})
     lines, used = [], set()
     for name, asked in flatten(plan.get("asked") or {}).items():
+        section = name.partition(".")[0]
+        if section != name and plan.get(section, name) is None:
+            continue  # it is off: nothing in it was decided
         place = _place(name, flat)
         used.add(place)
         resolved = shown(flat[place]) if place in flat else shown(asked)
