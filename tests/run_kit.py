@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from small_net import SMALL
 
 import deitft
 from deitft.core.files import sha256_file
@@ -67,7 +68,7 @@ def write_photos(root: Path, count: int = 32, *, classes: Sequence[str] = CLASSE
 
 def finetune(photos: Path, runs_dir: Path, name: str, *settings: str, **more: Any) -> RunResult:
     """A run from random weights in this process. Settings of ``EXACT`` unless others are given."""
-    asked: dict[str, Any] = {"model": "deit_ti", "pretrained": False, **ONE_THREAD, **more}
+    asked: dict[str, Any] = {"model": SMALL, "pretrained": False, **ONE_THREAD, **more}
     return deitft.finetune(photos, runs_dir=runs_dir, name=name, set=settings or EXACT, **asked)
 
 
@@ -370,7 +371,7 @@ def until(true: Callable[[], bool], seconds: float, otherwise: str) -> None:
 
 def words(photos: Path, runs_dir: Path, name: str, *settings: str, **options: str) -> list[str]:
     """The command line of ``finetune``."""
-    line = ["finetune", str(photos), "--model", "deit_ti", "--no-pretrained", "--precision", "fp32"]
+    line = ["finetune", str(photos), "--model", SMALL, "--no-pretrained", "--precision", "fp32"]
     line += ["--threads", "1", "--workers", options.pop("workers", "0"), "--runs-dir", str(runs_dir)]
     line += ["--name", name]
     for setting in settings or EXACT:

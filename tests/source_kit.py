@@ -128,7 +128,7 @@ def all_kinds(folder: Path, to: Path) -> dict[str, Source]:
 
     deitft.pack(folder, to / "shards", shard_mb=1)
     kinds["shards"] = Source((to / "shards",))
-    members = {path: labels_of(look(to / "shards"))[path] for path in look(to / "shards").paths}
+    members = labels_of(look(to / "shards"))
     kinds["a table over shards"] = Source((write_csv(to / "over.csv", members.items()),), (to / "shards",))
 
     try:

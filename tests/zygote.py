@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -18,7 +19,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-HEAVY = ("deitft.runs.train", "deitft.runs.resume", "deitft.runs.evaluating", "deitft.runs.predicting")
+HEAVY = (
+    "deitft.runs.train",
+    "deitft.runs.resume",
+    "deitft.runs.evaluating",
+    "deitft.runs.predicting",
+    "small_net",
+)
 
 
 class Children:
@@ -168,6 +175,8 @@ def main() -> int:
         importlib.import_module("guards_off").take_away(os.environ["GUARD_OFF"])
     from deitft.cli.app import main as command_line
 
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy all of it
     print("ready", flush=True)
     request = serve()
     if request is None:

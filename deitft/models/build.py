@@ -21,6 +21,7 @@ from timm.layers import PatchEmbed
 from timm.models import group_parameters
 from timm.models.deit import VisionTransformerDistilled
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from deitft.core.keys import key
 from deitft.errors import RecipeError, UsageError
@@ -279,7 +280,7 @@ def build(
     if config.get("fixed_input_size"):
         arguments["img_size"] = size
     on_meta = device == "meta"
-    with torch.random.fork_rng(devices=[]), torch.device("meta" if on_meta else "cpu"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if on_meta else "cpu"), _NoClamping():
         torch.default_generator.manual_seed(key("model", seed))
         try:
             net = _create(timm_name, arguments)
@@ -297,6 +298,15 @@ def build(
             id="MODEL",
         )
     return classifier if on_meta else classifier.to(device)
+
+
+class _NoClamping(TorchFunctionMode):
+    """On the meta device torch clamps in Python, though there is nothing to clamp: half the time of a model."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.clamp_ and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _create(timm_name: str, arguments: Mapping[str, Any]) -> nn.Module:

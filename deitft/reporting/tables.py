@@ -266,6 +266,9 @@ def plan_lines(plan: Mapping[str, Any]) -> tuple[list[PlanLine], list[tuple[str,
     flat = flatten({name: value for name, value in plan.items() if name not in LONG_FIELDS})
     lines, used = [], set()
     for name, asked in flatten(plan.get("asked") or {}).items():
+        section = name.partition(".")[0]
+        if section != name and plan.get(section, name) is None:
+            continue  # it is off: nothing in it was decided
         place = _place(name, flat)
         if not place and asked == "auto" and name.startswith("distill."):
             continue  # there is no teacher, or it stands with each teacher

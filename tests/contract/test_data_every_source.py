@@ -57,13 +57,12 @@ def test_splits_and_labels_do_not_depend_on_how_photos_are_named(tmp_path: Path,
         for photo in range(count):
             same = photo if draw.random() > 0.1 else 0
             put(root, f"{name}/{photo:03d}.jpg", jpeg(1000 * number + same, (24, 20)))
-    kinds = all_kinds(root, tmp_path)
-    expected = seen(kinds["class folders"])
+    kinds = {kind: seen(source) for kind, source in all_kinds(root, tmp_path).items()}
+    expected = kinds["class folders"]
     for seed in (0, 7):
         wanted = by_content(expected, assign(expected, seed=seed))
         assert len({side for _, _, side in wanted}) == 3
-        for kind, source in kinds.items():
-            found = seen(source)
+        for kind, found in kinds.items():
             assert (kind, found.classes) == (kind, expected.classes)
             assert (kind, by_content(found, assign(found, seed=seed))) == (kind, wanted)
 

@@ -7,13 +7,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from photo_kit import jpeg
 from run_kit import Zygote, fails, finetune, record_of, signal_at, words, write_photos
+from small_net import SMALL
 
 import deitft
 from deitft.cli.app import main
@@ -108,15 +107,15 @@ def test_c12_a_changed_setting_is_named_old_and_new(
     ("option", "value", "change"),
     [
         ("seed", "1", "seed: 0 -> 1"),
-        ("model", "vit_ti", "model: deit_tiny_distilled_patch16_224.fb_in1k -> vit_tiny_patch16_224"),
+        ("model", "vit_ti", f"model: {SMALL} -> vit_tiny_patch16_224"),
         ("precision", "bf16", "precision: fp32 -> bf16"),
     ],
 )
 def test_c12_a_changed_option_is_named(
     option: str, value: str, change: str, mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = [word for word in again(mine) if word not in ("--model", "deit_ti", "--precision", "fp32")]
-    options = {"model": "deit_ti", "precision": "fp32"} | {option: value}
+    line = [word for word in again(mine) if word not in ("--model", SMALL, "--precision", "fp32")]
+    options = {"model": SMALL, "precision": "fp32"} | {option: value}
     for name, text in options.items():
         line += [f"--{name}", text]
     assert change in Said(capsys, *line).refused()
@@ -184,7 +183,7 @@ def test_c12_control_without_changes_it_goes_on(mine: Path, capsys: pytest.Captu
     """What may differ freely: workers, threads, how often it logs and saves, where the recipe lies."""
     recipe = mine / "copy.yaml"
     shutil.copy(mine / "runs" / "a" / "recipe.yaml", recipe)
-    line = ["finetune", "photos", "--resume", "--recipe", recipe, "--model", "deit_ti", "--no-pretrained"]
+    line = ["finetune", "photos", "--resume", "--recipe", recipe, "--model", SMALL, "--no-pretrained"]
     line += ["--precision", "fp32", "--threads", "1", "--workers", "1"]
     line += ["--set", "train.save_every=9m", "--set", "train.keep_checkpoints=1"]
     said = Said(capsys, *line)
@@ -248,7 +247,7 @@ def test_c12_other_starting_weights_are_refused_before_the_first_step(
     weights = tmp_path / "weights"
     shutil.copytree(shared / "weights" / "vit_tiny_patch16_224", weights / "vit_tiny_patch16_224")
     line = words(photos, tmp_path / "runs", "a", *QUICK)
-    line = [word for word in line if word not in ("--no-pretrained", "--model", "deit_ti")]
+    line = [word for word in line if word not in ("--no-pretrained", "--model", SMALL)]
     line += ["--model", "vit_ti", "--weights-dir", str(weights), "--no-probe", "--set", "model.head_start=random"]
     assert zygote.start(*line, at=("training", 0, "signal SIGKILL")).wait() == -signal.SIGKILL
     file = weights / "vit_tiny_patch16_224" / "model.safetensors"
@@ -260,16 +259,15 @@ def test_c12_other_starting_weights_are_refused_before_the_first_step(
     assert "starting weights" in said.refused()
 
 
-def test_c12_as_a_program(mine: Path) -> None:
+def test_c12_as_a_program(mine: Path, zygote: Zygote) -> None:
     """The whole of it as a person meets it: a process, its exit code, its one line."""
-    line = [sys.executable, "-m", "deitft", *again(mine, "optim.lr=1e-3")]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 78
-    assert done.stdout == ""
-    (said,) = [text for text in done.stderr.splitlines() if "error" in text]
+    done = zygote.start(*again(mine, "optim.lr=1e-3"))
+    assert done.wait() == 78
+    assert done.out == ""
+    (said,) = [text for text in done.err.splitlines() if "error" in text]
     what, how = "optim.lr: 0.0005 -> 0.001", "repeat the old settings, or --allow-changed lr"
     assert said == f"deitft: error [C12]: this is not the run you saved — {what} — {how}"
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.err
 
 
 def test_c12_the_error_is_told_to_programs_too(mine: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from photo_kit import untouched
 from run_kit import CLASSES, EXACT, STEPS, fails, finetune, fingerprints, record_of
+from small_net import SMALL
 
 import deitft
 from deitft.cli.app import main
@@ -49,7 +50,7 @@ def test_a_run_leaves_exactly_these_files(whole: Path) -> None:
 def test_the_record_says_what_ran_and_what_came_of_it(whole: Path, photos: Path) -> None:
     record = record_of(whole)
     assert record["status"] == "done"
-    assert (record["verb"], record["model"], record["seed"], record["errors"]) == ("finetune", "deit_ti", 0, [])
+    assert (record["verb"], record["model"], record["seed"], record["errors"]) == ("finetune", SMALL, 0, [])
     assert record["data"]["path"] == str(photos)
     assert sum(record["data"]["photos"].values()) == 96
     assert record["environment"]["versions"]["torch"]
@@ -65,7 +66,7 @@ def test_recipe_and_plan_can_be_read_back(whole: Path) -> None:
         update={"model": load_recipe(str(whole / "recipe.yaml")).model}
     )
     plan = read_plan(whole / "plan.json")
-    assert (plan.total_steps, plan.batch, plan.micro_batch, plan.short_name) == (STEPS, 16, 8, "deit_ti")
+    assert (plan.total_steps, plan.batch, plan.micro_batch, plan.model) == (STEPS, 16, 8, SMALL)
     assert '"auto"' not in json.dumps({name: value for name, value in plan.record().items() if name != "asked"})
 
 
@@ -287,9 +288,17 @@ class TestRealWeights:
     ) -> None:
         progress = Silent()
         run = finetune(
-            photos, tmp_path, "a", *QUICK, pretrained=True, weights_dir=shared / "weights", progress=progress
+            photos,
+            tmp_path,
+            "a",
+            *QUICK,
+            model="deit_ti",
+            pretrained=True,
+            weights_dir=shared / "weights",
+            progress=progress,
         ).folder
         assert run is not None
+        assert record_of(run)["model"] == read_plan(run / "plan.json").short_name == "deit_ti"
         assert any("deit_tiny_patch16_224" in text for text in progress.said)
         record = read_json(run / "plan.json")
         assert isinstance(record, dict)

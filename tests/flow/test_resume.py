@@ -24,6 +24,7 @@ from run_kit import (
     words,
     write_photos,
 )
+from small_net import SMALL
 
 import deitft
 from deitft.core.files import read_json
@@ -184,7 +185,7 @@ def test_the_flag_finds_the_newest_unfinished_run(whole: Path, photos: Path, tmp
     shutil.copytree(run, tmp_path / "older")
     record = record_of(run) | {"started": "2999-01-01T00:00:00+00:00"}
     (run / "run.json").write_text(json.dumps(record))
-    asked: dict[str, Any] = {"model": "deit_ti", "pretrained": False, "set": EXACT, "resume": True, **ONE_THREAD}
+    asked: dict[str, Any] = {"model": SMALL, "pretrained": False, "set": EXACT, "resume": True, **ONE_THREAD}
     for name, found in ((None, run), ("older", tmp_path / "older")):
         with fails(TerminatedError, "N3") as caught:
             progress = signal_at("training", 7, signal.SIGTERM)
@@ -234,10 +235,10 @@ def test_real_weights_a_probe_and_an_average_before_the_first_save(
         "ema.warmup=false",
     )
     settings = (*settings, "train.validate_every=1 epochs", "train.select_by=loss")
-    weights = {"pretrained": True, "weights_dir": shared / "weights"}
+    weights = {"model": "deit_ti", "pretrained": True, "weights_dir": shared / "weights"}
     control = finetune(photos, tmp_path, "control", *settings, **weights).folder
     assert control is not None
-    line = words(photos, tmp_path, "a", *settings)
+    line = words(photos, tmp_path, "a", *settings, model="deit_ti")
     line[line.index("--no-pretrained")] = "--pretrained"
     line += ["--weights-dir", str(shared / "weights")]
     assert zygote.start(*line, at=("training", 1, "signal SIGKILL")).wait() == -signal.SIGKILL
@@ -256,7 +257,8 @@ def test_the_average_begins_with_the_solved_heads(shared: Path, tmp_path: Path) 
     photos = write_photos(tmp_path / "photos", 14)
     settings = ("model.image_size=64", "train.length=1 steps", "train.batch=8", "optim.lr=1e-12")
     settings = (*settings, "ema.decay=0.999", "ema.warmup=false")
-    run = finetune(photos, tmp_path, "a", *settings, pretrained=True, weights_dir=shared / "weights").folder
+    weights = {"model": "deit_ti", "pretrained": True, "weights_dir": shared / "weights"}
+    run = finetune(photos, tmp_path, "a", *settings, **weights).folder
     assert run is not None
     _, row = parse_csv_text((run / "metrics.csv").read_text())  # before the step, and after
     np.testing.assert_allclose(float(row["ema_loss"]), float(row["raw_loss"]), rtol=1e-3)
