@@ -90,8 +90,8 @@ def _keep_traceback(text: str, folder: object) -> Path:
 
 def prepare_process(*, debug: bool) -> None:
     """Once for the real program: no encoding can fail, the talk of other libraries is for --debug only, and a
-    signal that comes before or after the work has its line and its exit code, too. A child of ``compare`` ends with
-    its parent."""
+    signal that comes before or after the work has its line and its exit code, too. A child of ``compare`` ends
+    with its parent."""
     lifeline.hold()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

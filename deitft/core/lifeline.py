@@ -1,7 +1,7 @@
 """A child that does not outlive its parent: its standard input is held open by the parent alone.
 
-However the parent ends, killed too, the system closes that end; the child then stops as if asked to, and after a few
-seconds at any price. What it has saved by then is there to go on from.
+However the parent ends, killed too, the system closes that end; the child then stops as if asked to, and after a
+few seconds at any price. What it has saved by then is there to go on from.
 """
 
 from __future__ import annotations
