@@ -27,6 +27,7 @@ __all__ = ["__version__", "check", "evaluate", "finetune", "load", "pack", "pred
 
 _HOMES = {
     "check": "deitft.jobs.check",
+    "compare": "deitft.jobs.compare",
     "evaluate": "deitft.jobs.evaluate",
     "finetune": "deitft.jobs.finetune",
     "load": "deitft.runs.classifier",

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from deitft.cli import console, endings, look_around, options, teaching
+from deitft.cli import comparing, console, endings, look_around, options, teaching
 from deitft.cli.work import call
 from deitft.core.records import version_of
 from deitft.data.source import Source
@@ -242,6 +242,7 @@ def pack(
     call("pack", dict(locals()))
 
 
+app.command(rich_help_panel="Train and use")(comparing.compare)
 look_around.add_to(app)
 
 

@@ -33,8 +33,10 @@ class Ended:
     why: str
 
 
-def run_child(words: Sequence[str], *, stop: StopFlag, heard: Callable[[str], None], tick: Callable[[], None]) -> Ended:
-    """Run ``deitft WORDS`` to its end. ``heard`` gets each line of its talk, ``tick`` is called a few times a second.
+def run_child(
+    words: Sequence[str], *, stop: StopFlag, heard: Callable[[str], None], tick: Callable[[], None]
+) -> Ended:
+    """Run ``deitft WORDS`` to its end. ``heard`` gets each line of its talk, ``tick`` is called now and then.
 
     A stop is handed on as SIGTERM, and waited for: the child saves. It ends with this process, however that ends.
     """
@@ -68,7 +70,8 @@ def _readers(
     child: subprocess.Popen[str], last: deque[str], printed: list[str], heard: Callable[[str], None]
 ) -> Iterator[None]:
     """Both streams are read as they come: a full pipe would stop the child."""
-    assert child.stdout is not None and child.stderr is not None
+    assert child.stdout is not None
+    assert child.stderr is not None
     streams = child.stdout, child.stderr
 
     def talk() -> None:

@@ -63,7 +63,9 @@ class Entry:
         return request.as_command()[1:]
 
     def is_answered_by(self, run: Finished) -> bool:
-        """Whether a finished run is what is wanted: the same photos, model, recipe, seed, kind of start, and whole."""
+        """Whether a finished run is what is wanted: the same photos, model, recipe, seed, kind of start, and
+        whole.
+        """
         kind = run.plan.weights.get("kind")
         return (
             run.plan.seed == self.request.seed

@@ -72,6 +72,11 @@ class Finished:
         return value if isinstance(value, dict) else {}
 
     @property
+    def temperature(self) -> float:
+        """What its logits are divided by."""
+        return float(self.metrics.get("temperature", 1.0))
+
+    @property
     def claim_split(self) -> str:
         """Which photos judge: "test" unless there were none."""
         return str(self.metrics.get("claim_split", "test"))
@@ -95,6 +100,12 @@ class Finished:
         rows = parse_csv_text(path.read_text("utf-8"))
         return [{name: float(text) for name, text in row.items() if _is_number(text)} for row in rows]
 
+    @cached_property
+    def val_places(self) -> npt.NDArray[np.int64]:
+        """Where the photos of ``val`` stand among the val photos in the order of the run's table."""
+        places = {path: at for at, path in enumerate(p for p, row in self.table.items() if row["split"] == "val")}
+        return np.array([places[path] for path in self.val.paths], np.int64)
+
     def _in_order(self, name: str) -> Predictions:
         path = self.folder.path / name
         found, classes = load_predictions(path)
@@ -114,7 +125,8 @@ class Finished:
 def signature_of(classes: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
     """The same for the same photos with the same labels on the same sides, whatever they are called: of rows as in
     ``splits.csv``."""
-    return sha256_bytes(canonical_json([classes, sorted([row["sha256"], row["label"], row["split"]] for row in rows)]))
+    photos = sorted([row["sha256"], row["label"], row["split"]] for row in rows)
+    return sha256_bytes(canonical_json([classes, photos]))
 
 
 def _is_number(text: str) -> bool:
@@ -189,13 +201,16 @@ def contenders_of(runs: Sequence[Finished]) -> list[list[Contender]]:
 
 
 def _labelled(groups: Sequence[tuple[Finished, ...]]) -> list[Contender]:
-    """Names that tell contenders apart: the model's, with its teacher; the recipe where that is not enough; at last
-    the run's."""
+    """Names that tell contenders apart: the model's, with its teacher; the recipe where that is not enough; at
+    last the run's.
+    """
     steps = (_model, _with_recipe, _with_run)
     labels = [_model(group[0]) for group in groups]
     for name in steps[1:]:
         double = {label for label in labels if labels.count(label) > 1}
-        labels = [name(group[0]) if label in double else label for group, label in zip(groups, labels, strict=True)]
+        labels = [
+            name(group[0]) if label in double else label for group, label in zip(groups, labels, strict=True)
+        ]
     return [Contender(label, group) for label, group in zip(labels, groups, strict=True)]
 
 
