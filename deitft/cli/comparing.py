@@ -10,7 +10,7 @@ import typer
 
 from deitft.cli import console, options
 from deitft.cli.completion import complete_runs
-from deitft.cli.options import MACHINE, MODEL, OUTPUT, TRAINING
+from deitft.cli.options import DATA, MACHINE, MODEL, OUTPUT, TRAINING
 from deitft.cli.work import run_job, show
 from deitft.errors import GateError
 from deitft.reporting.visible import visible
@@ -39,6 +39,15 @@ What = Annotated[
         metavar="[RUN|DATA]...",
         help="finished runs, or photos with --models to train on them; left out: all runs of --runs-dir",
         autocompletion=complete_runs,
+    ),
+]
+OtherPhotos = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--test",
+        metavar="DATA",
+        help="judge finished runs on these labelled photos; those that a run has learned from are refused",
+        rich_help_panel=DATA,
     ),
 ]
 Models = Annotated[
@@ -118,6 +127,7 @@ def compare(
     nested: options.Nested = False,
     group_by: options.GroupBy = None,
     splits: options.SplitsFile = None,
+    test: OtherPhotos = None,
     strict: options.Strict = False,
     skip_bad: options.SkipBad = False,
     max_pixels: options.MaxPixels = None,

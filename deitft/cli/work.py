@@ -9,7 +9,7 @@ from typing import Any
 from deitft.cli import console
 from deitft.cli.bars import open_progress
 
-LISTS = {"set", "log_to", "allow_changed", "root", "teacher", "what", "models", "require"}
+LISTS = {"set", "log_to", "allow_changed", "root", "teacher", "what", "models", "require", "test"}
 """Options that may be repeated: left out they are nothing, not None."""
 
 

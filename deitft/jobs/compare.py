@@ -26,6 +26,7 @@ def compare(
     nested: bool = False,
     group_by: str | None = None,
     splits: str | Path | None = None,
+    test: str | Path | Sequence[str | Path] = (),
     recipe: str | Path = "finetune",
     set: Sequence[str] = (),
     weights_dir: str | Path | None = None,
@@ -57,7 +58,8 @@ def compare(
     ``what`` are finished runs, or photos (as for ``finetune``) with ``models`` to train on them, each with
     ``seeds`` seeds from 0; runs that are there already are used again. With nothing, all runs of ``runs_dir``, a
     table for each set of photos. ``margin`` in points: the cheapest model (by ``cheapest``) that is not worse than
-    the best by more. ``require`` ("top1>=0.9") judges the chosen model on test.
+    the best by more. ``test`` are labelled photos on which finished runs are judged instead of their own; what one
+    of them has learned from is refused. ``require`` ("top1>=0.9") judges the chosen model on test.
 
     Returns:
         Its tables, and where page, Markdown, CSV and JSON are: ``.tables``, ``.folders``, ``.passed``.
@@ -98,6 +100,7 @@ def compare(
         seeds=tuple(range(asked.whole(seeds, "seeds", 1) or 1)),
         runs_dir=asked.folder(runs_dir, "runs_dir"),
         out=None if out is None else asked.folder(out, "out"),
+        test=asked.source(test, (), nested) if test else None,
         limits=tuple(at_most(name, text) for name, text in at_least.items() if text is not None),
         margin=None if margin is None else margin / 100,
         cheapest=cheapest,

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deitft.data.source import Source
 from deitft.evaluation.requirements import Requirement
 from deitft.runs.request import TrainRequest
 
@@ -14,9 +15,9 @@ from deitft.runs.request import TrainRequest
 class CompareRequest:
     """``train`` is what every run that is missing is made of; None where only finished runs are compared.
 
-    ``runs`` are run folders; with neither these nor data, all runs of ``runs_dir``. ``margin`` is a share.
-    ``equal_time`` are seconds a run, ``time_limit`` seconds of the whole command; ``price`` is money an hour of
-    this machine.
+    ``runs`` are run folders; with neither these nor data, all runs of ``runs_dir``. ``test``: photos on which
+    finished bundles are judged in the place of their own. ``margin`` is a share. ``equal_time`` are seconds a run,
+    ``time_limit`` seconds of the whole command; ``price`` is money an hour of this machine.
     """
 
     runs: tuple[Path, ...] = ()
@@ -25,6 +26,7 @@ class CompareRequest:
     seeds: tuple[int, ...] = (0,)
     runs_dir: Path = Path("runs")
     out: Path | None = None
+    test: Source | None = None
     limits: tuple[Requirement, ...] = ()
     margin: float | None = None
     cheapest: str = "latency_ms"

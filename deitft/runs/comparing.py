@@ -21,6 +21,7 @@ from deitft.evaluation.cost import CostReport, CostSettings
 from deitft.reporting.compare_data import Comparison
 from deitft.reporting.compare_page import write_comparison
 from deitft.reporting.compare_tables import markdown, numbers
+from deitft.runs.compare_elsewhere import on_other_photos
 from deitft.runs.compare_figures import Field, compare_field
 from deitft.runs.compare_request import CompareRequest
 from deitft.runs.compare_training import (
@@ -31,7 +32,7 @@ from deitft.runs.compare_training import (
     sort_out,
     train_missing,
 )
-from deitft.runs.contest import entries, pin_splits
+from deitft.runs.contest import entries, pin_splits, table_folder
 from deitft.runs.costing import measure_costs
 from deitft.runs.finished import Contender, Finished, contenders_of, finished_below, open_finished
 from deitft.runs.folder import check_writable
@@ -85,6 +86,15 @@ def compare_runs(request: CompareRequest, progress: Progress) -> Compared:
             runs, failed = [*made.runs, *runs], made.failed
         elif not runs:
             runs, others = finished_below(request.runs_dir)
+        if request.test is not None and runs:
+            runs = on_other_photos(
+                runs,
+                request.test,
+                device=request.device,
+                threads=request.threads,
+                progress=progress,
+                stop=stop,
+            )
         tables = contenders_of(runs)
         if not tables:
             raise _nothing(request, failed)
@@ -160,20 +170,20 @@ def _compared(
     stop: StopFlag,
 ) -> tuple[Comparison, Path]:
     """One table: costs measured, figures made, files written."""
-    catalog = _photos(contenders[0].first, progress, stop)
+    catalog = _photos(contenders[0].first, request.test, progress, stop)
     costs, notes = _costs(contenders, catalog, request, progress, stop)
     table = Field(contenders=contenders, failed=failed, costs=costs, catalog=catalog, notes=notes)
     with progress.task("judging and drawing", 1) as task:
         data = compare_field(table, request)
-        folder = request.out or request.runs_dir / f"comparison-{contenders[0].first.signature[:8]}"
+        folder = request.out or table_folder(request.runs_dir, contenders[0].first.signature)
         write_files(folder, data)
         task.advance()
     return data, folder
 
 
-def _photos(run: Finished, progress: Progress, stop: StopFlag) -> Catalog | None:
+def _photos(run: Finished, other: Source | None, progress: Progress, stop: StopFlag) -> Catalog | None:
     """The photos of a run, if they are still there and the same; a comparison stands without them."""
-    source = Source.read(run.record.data.get("source"), run.plan.data)
+    source = Source.read(run.record.data.get("source"), run.plan.data) if other is None else other
     if not all(path.exists() for path in source.places):
         return None
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deitft.core.files import canonical_json, sha256_bytes, write_text
 from deitft.core.records import csv_text
+from deitft.data.splits import columns_of
 from deitft.errors import UsageError
 from deitft.models.zoo import resolve as resolve_model
 from deitft.recipe.load import recipe_yaml
@@ -101,7 +102,13 @@ def entries(
 def pin_splits(prepared: Prepared, folder: Path) -> Path:
     """Write the sides that all runs share; the same photos give the same file."""
     rows = prepared.splits.table(prepared.catalog)
-    path = folder / f"compare-splits-{signature_of(prepared.catalog.classes, rows)[:8]}.csv"
+    path = table_folder(folder, signature_of(prepared.catalog.classes, rows)) / "splits.csv"
     if not path.exists():
-        write_text(path, csv_text(rows, list(rows[0])))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, csv_text(rows, columns_of(prepared.catalog)))
     return path
+
+
+def table_folder(runs_dir: Path, signature: str) -> Path:
+    """Where the table of runs on the same photos is kept."""
+    return runs_dir / f"comparison-{signature[:8]}"

@@ -19,7 +19,7 @@ from deitft.core.files import canonical_json, read_json, sha256_bytes
 from deitft.core.records import RunRecord, parse_csv_text, read_run_record
 from deitft.data.catalog import shown
 from deitft.errors import DataError, DeitftError
-from deitft.evaluation.predictions import Predictions, load_predictions
+from deitft.evaluation.predictions import Predictions, alone, load_predictions
 from deitft.recipe.plan import read_plan
 from deitft.recipe.plan_types import Plan
 from deitft.runs.folder import RunFolder, open_run
@@ -87,10 +87,9 @@ class Finished:
         return self.plan.asked.get("max_steps") is not None or self.record.result.get("ended") == "time limit"
 
     def groups(self, predictions: Predictions) -> list[str] | None:
-        """The declared group of each photo, "" for none; None where none were declared."""
-        rows = [self.table[path] for path in predictions.paths]
-        groups = [row.get("group", "") for row in rows]
-        return groups if any(groups) else None
+        """The declared group of each photo; None where none were declared."""
+        groups = [self.table[path].get("group", "") for path in predictions.paths]
+        return alone(groups, predictions.paths) if any(groups) else None
 
     def history(self) -> list[dict[str, float]]:
         """Rows of ``metrics.csv``: one a validation; what has no value is left out."""

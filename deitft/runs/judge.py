@@ -15,7 +15,7 @@ from deitft.data.stream import EvalStream
 from deitft.evaluation.baselines import frozen_features, probe
 from deitft.evaluation.metrics import Metrics, evaluate, fit_temperature
 from deitft.evaluation.predict import predict
-from deitft.evaluation.predictions import Logits, Predictions
+from deitft.evaluation.predictions import Logits, Predictions, alone
 from deitft.evaluation.scores import top_k_score
 from deitft.evaluation.statistics import wilson_interval
 from deitft.recipe.plan_types import Plan
@@ -181,6 +181,7 @@ def judge(session: Session) -> Judged:
             temperature=fitted.temperature,
             split=name,
             majority_class=majority,
+            groups=_groups(session, found[name]),
             contents=_contents(session, found[name]),
             seed=plan.seed,
         )
@@ -196,6 +197,15 @@ def judge(session: Session) -> Judged:
         val_predictions=found["val"],
         claim_split=claim,
     )
+
+
+def _groups(session: Session, predictions: Predictions) -> list[str] | None:
+    """What was declared to belong together: intervals then draw whole groups. None where nothing was."""
+    catalog = session.prepared.catalog
+    if catalog.groups is None:
+        return None
+    groups = catalog.groups[catalog.rows_of(predictions.paths)].tolist()
+    return alone(groups, predictions.paths) if any(groups) else None
 
 
 def _contents(session: Session, predictions: Predictions) -> list[bytes]:

@@ -16,7 +16,7 @@ from deitft.data.inspect import default_cache_dir, inspect
 from deitft.data.photos import PhotoSet, photo_set
 from deitft.data.scan import scan
 from deitft.data.source import Source
-from deitft.data.splits import Splits, assign, read_splits
+from deitft.data.splits import Splits, assign, columns_of, read_splits
 from deitft.errors import DataError
 
 
@@ -124,7 +124,7 @@ def _enough(prepared: Prepared, splits_file: Path | None) -> None:
 def write_preparation(prepared: Prepared, folder: Path) -> None:
     """``splits.csv``, ``quarantine.csv`` and ``check.json`` of a run folder."""
     rows = prepared.splits.table(prepared.catalog)
-    write_text(folder / "splits.csv", csv_text(rows, ("path", "label", "split", "sha256")))
+    write_text(folder / "splits.csv", csv_text(rows, columns_of(prepared.catalog)))
     write_text(folder / "quarantine.csv", csv_text(prepared.findings.quarantine_rows(), ("path", "id", "reason")))
     write_json(
         folder / "check.json",
