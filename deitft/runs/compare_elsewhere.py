@@ -93,7 +93,7 @@ def _refuse_seen(run: Finished, photos: Source, chosen: Catalog, progress: Progr
         how = "the same as" if same else "almost the same as"
         found = same or near
         raise DataError(
-            f"{counted(len(found), 'photo')} of {photos} are {how} some that {run.folder.name} was trained on or "
+            f"{counted(len(found), 'photo')} of {photos} {'is' if len(found) == 1 else 'are'} {how} some that {run.folder.name} was trained on or "
             f"chosen by, first: {shown(found[0])}",
             "take them out: what a model has seen flatters it",
             id="D11",

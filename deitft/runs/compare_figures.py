@@ -261,7 +261,10 @@ def _pair(pair: Pair) -> page.Pair:
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith((".", "?", "!")) else f"{text}."
+    """A sentence that begins with a large letter, unless with a model's name, and ends."""
+    first = text.partition(" ")[0]
+    begun = text[:1].upper() + text[1:] if first in ("with", "without", "if", "no") else text
+    return begun if begun.endswith((".", "?", "!")) else f"{begun}."
 
 
 def _verdict(choice: Choice) -> page.Verdict:
@@ -316,8 +319,9 @@ def _cost_notes(costs: CostReport | None) -> list[str]:
     machine: Mapping[str, Any] = costs.machine
     asked = f"{machine.get('name') or machine.get('device')}, {machine.get('precision')}"
     about = f"Costs: {asked}, {machine.get('threads')} threads, {costs.photos} photos, measured {costs.measured}; "
-    noisy = "; ".join(costs.noise.reasons)
+    first, *others = costs.noise.reasons or ("",)
+    noisy = f"{first}{f', and {len(others)} more signs of it' if others else ''}"
     return [
-        f"{about}FLOPs by {costs.counter}.",
         *([f"The machine was noisy, times are not to be relied on: {noisy}."] if costs.noise.noisy else []),
+        f"{about}FLOPs by {costs.counter}.",
     ]
