@@ -1,4 +1,4 @@
-"""The page of a comparison in a real browser: the choice on the first screen, eight models on a phone, no request."""
+"""The page of a comparison in a real browser: the choice comes first, eight models fit on a phone, no request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ PAGES: dict[str, Callable[[], Comparison]] = {
 OVERLAPS = """
 const found = [];
 for (const list of document.querySelectorAll(".answers")) {
-  const boxes = Array.from(list.querySelectorAll(".letter, .answer, .odds"), (part) => part.getBoundingClientRect());
+  const parts = list.querySelectorAll(".letter, .answer, .odds");
+  const boxes = Array.from(parts, (part) => part.getBoundingClientRect());
   boxes.forEach((a, at) => boxes.slice(at + 1).forEach((b) => {
     const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
     const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
