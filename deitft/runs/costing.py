@@ -65,7 +65,8 @@ def measure_costs(
         UsageError, UnavailableError: no such device or precision (id DEVICE).
         StoppedError: ``stop`` was set by a signal.
     """
-    asked, talk, flag = settings or CostSettings(), progress or Silent(), stop or StopFlag()
+    asked, talk = settings or CostSettings(), progress or Silent()
+    flag = StopFlag() if stop is None else stop  # one that is not set is false
     machine = choose(asked.device, threads=asked.threads, workers=0, precision=asked.precision)
     models = [_facts(Path(path)) for path in bundles]
     with tempfile.TemporaryDirectory(prefix="deitft-cost-") as place:
@@ -223,6 +224,7 @@ class _Asker:
             _DiedError: it ended without one.
             StoppedError: this process was told to stop.
         """
+        self._look()
         request = {
             "kind": kind,
             "bundles": [model.bundle for model in models],
@@ -253,6 +255,10 @@ class _Asker:
             finally:
                 process.kill()
 
+    def _look(self) -> None:
+        if self.stop.by_signal:
+            raise self.stop.error("costs are not measured", "run the command again")
+
     def _listen(
         self, process: subprocess.Popen[str], request: Mapping[str, Any], complaint: Callable[[], str]
     ) -> dict[str, Any]:
@@ -265,8 +271,7 @@ class _Asker:
             pass  # it died at once: its output ends, too
         at = 0
         for line in process.stdout:
-            if self.stop.by_signal:
-                raise self.stop.error("costs are not measured", "run the command again")
+            self._look()
             told = json.loads(line)
             if "result" in told:
                 result: dict[str, Any] = told["result"]
