@@ -14,7 +14,7 @@ from deitft.data.audit import Findings, audit
 from deitft.data.catalog import SPLIT_NAMES, TEST, TRAIN, VAL, Catalog
 from deitft.data.inspect import default_cache_dir, inspect
 from deitft.data.photos import PhotoSet, photo_set
-from deitft.data.scan import scan
+from deitft.data.scan import ModelClasses, scan
 from deitft.data.source import Source
 from deitft.data.splits import Splits, assign, columns_of, read_splits
 from deitft.errors import DataError
@@ -53,9 +53,10 @@ def read_catalog(
     workers: int,
     progress: Progress,
     stop: StopFlag,
-    classes: tuple[str, ...] | None = None,
+    classes: ModelClasses | None = None,
 ) -> Catalog:
-    """List the photos and read every one, or what is remembered of it. ``classes``: those of a finished model.
+    """List the photos and read every one, or what is remembered of it. ``classes``: those of a finished model, as ``scan`` takes
+    them.
 
     Raises:
         MissingInputError, DataError: see ``data.scan.scan``.

@@ -22,7 +22,7 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["cli.md", "recipe.md", "errors.md", "files.md"])
+@pytest.mark.parametrize("name", ["cli.md", "recipe.md", "errors.md", "files.md", "published.md"])
 def test_a_page_is_up_to_date(name: str, generate: ModuleType) -> None:
     assert (ROOT / "docs" / "reference" / name).read_text() == generate.pages()[name], "run `make reference`"
 
