@@ -75,7 +75,7 @@ SCENES = {
     "groups of 1, 2 and 7": Scene(population=two(groups=UNEVEN)),
     "groups of 6, models much alike": Scene(population=two(groups=SIXES, shared=0.9, own=0.05)),
     "one seed each": Scene(population=two(seed_sd=0.0), seeds=(1, 1), trials=800),
-    "one seed each, groups of 6": Scene(population=two(seed_sd=0.0, groups=SIXES), seeds=(1, 1), trials=300),
+    "one seed each, groups of 6": Scene(population=two(seed_sd=0.0, groups=SIXES), seeds=(1, 1), trials=1200),
     "one seed each, seeds vary by 1 point": Scene(population=two(), seeds=(1, 1), trials=800),
 }
 
