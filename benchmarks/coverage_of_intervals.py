@@ -265,6 +265,9 @@ def main() -> None:
     ledger = Ledger("coverage", asked.records)
     if asked.table:
         print(table(ledger))
+        for id, row in ledger.rows.items():
+            if not id.startswith("coverage: "):
+                print(f"\n{id}: {row['result']}")
         return
     rows: dict[str, Callable[[], dict[str, Any]]] = {}
     rows |= {f"coverage: {name}": lambda scene=scene: coverage(scene) for name, scene in SCENES.items()}
@@ -281,19 +284,22 @@ def main() -> None:
             print(id, flush=True)
 
 
+COLUMNS = {
+    "difference": "difference",
+    "one model": "one model",
+    "difference, seeds pooled": "seeds pooled",
+    "difference, photos only": "photos only",
+    "difference, pigeonhole bootstrap": "pigeonhole",
+}
+
+
 def table(ledger: Ledger) -> str:
-    """The records of coverage as Markdown."""
-    names = ["difference", "one model"]
-    names += [f"difference, {method}" for method in ("seeds pooled", "photos only", "pigeonhole bootstrap")]
-    lines = ["| simulated | n | " + " | ".join(names) + " |", "| :-- | --: |" + " --: |" * len(names)]
-    for id, row in ledger.rows.items():
-        kind, _, name = id.partition(": ")
-        if kind == "coverage":
-            result = row["result"]
-            cells = [f"{100 * result[name]['share']:.1f}" if name in result else "" for name in names]
-            lines.append(f"| {name} | {result['difference']['simulations']:,} | " + " | ".join(cells) + " |")
-        else:
-            lines.append(f"| {id} | {row['result']} |")
+    """The records of coverage as Markdown, in percent."""
+    lines = ["| simulated | n | " + " | ".join(COLUMNS.values()) + " |", "| :-- | --: |" + " --: |" * len(COLUMNS)]
+    for name in SCENES:
+        result = ledger.rows[f"coverage: {name}"]["result"]
+        cells = [f"{100 * result[each]['share']:.1f}" if each in result else "" for each in COLUMNS]
+        lines.append(f"| {name} | {result['difference']['simulations']:,} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

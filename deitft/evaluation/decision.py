@@ -27,7 +27,7 @@ Reason = Literal["best", "cheapest", "none"]
 class Candidate:
     """A model: which val photos it got right, ``val`` [S, N], and which its frozen probe did, ``probe`` [N].
 
-    ``probe`` is None where there is none. ``figures`` are what limits and costs are looked up in, by the names
+    No two have one ``name``. ``probe`` is None where there is none. ``figures`` are what limits and costs are looked up in, by the names
     of ``requirements.FIGURES``.
     """
 
