@@ -20,6 +20,8 @@ from deitft.evaluation.model_difference import TopOne, top_one
 from deitft.evaluation.model_pairs import Pair, all_pairs, seed_note
 from deitft.evaluation.requirements import judge
 from deitft.evaluation.scores import ranks
+from deitft.models.published import COLUMNS, MISQUOTED, PAPERS, about
+from deitft.models.published import table as published_table
 from deitft.models.zoo import resolve as resolve_model
 from deitft.reporting import compare_data as page
 from deitft.reporting.report_data import Estimate
@@ -78,6 +80,8 @@ def compare_field(table: Field, request: CompareRequest) -> page.Comparison:
         front={name: _front(ordered, name) for name in ("latency", "size")},
         limits=_limits(pairs, first),
         notes=[*table.notes, *_cost_notes(table.costs)],
+        published=_published(in_order),
+        published_notes=[f"Often said: {claim}. In full: {truth}." for claim, truth in MISQUOTED],
         gates=_gates(request, rows.get(choice.chosen or "")),
         command=command_line(),
         made=now(),
@@ -286,6 +290,12 @@ def _front(rows: Sequence[page.Row], name: str) -> list[str]:
     known = [(row, cost) for row, cost in costs if cost is not None]
     front = pareto_front([row.top1.value or 0.0 for row, _ in known], [cost for _, cost in known])
     return [row.label for (row, _), kept in zip(known, front, strict=True) if kept]
+
+
+def _published(contenders: Sequence[Contender]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """What others have published of these architectures, then DeiT's paper and its rivals."""
+    near = about(one.first.plan.model for one in contenders)
+    return COLUMNS, published_table([*near, *(row for row in PAPERS if row not in near)])
 
 
 def _gates(request: CompareRequest, chosen: page.Row | None) -> list[tuple[str, bool, str]]:
