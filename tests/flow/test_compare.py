@@ -198,7 +198,7 @@ def test_a_killed_comparison_goes_on_and_leaves_nobody_behind(shop: Path, tmp_pa
         command = [sys.executable, "-m", "deitft", *words, "--runs-dir", str(place)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
-    def until(what: Callable[[], bool], seconds: float = 240) -> None:
+    def until(what: Callable[[], object], seconds: float = 240) -> None:
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end
@@ -208,7 +208,7 @@ def test_a_killed_comparison_goes_on_and_leaves_nobody_behind(shop: Path, tmp_pa
     made = {}
     for number, (model, whom) in enumerate((("deit_ti", "parent"), ("deit_ti", "child"), ("resnet10t", "parent"))):
         process = start(place)
-        until(lambda: any((run / "train.log").exists() for run in place.glob(f"compare-{model}-*")))
+        until(lambda model=model: any(place.glob(f"compare-{model}-*/train.log")))
         tree = psutil.Process(process.pid).children(recursive=True)
         if whom == "child":
             tree[0].kill()
