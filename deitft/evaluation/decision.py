@@ -27,8 +27,8 @@ Reason = Literal["best", "cheapest", "none"]
 class Candidate:
     """A model: which val photos it got right, ``val`` [S, N], and which its frozen probe did, ``probe`` [N].
 
-    No two have one ``name``. ``probe`` is None where there is none. ``figures`` are what limits and costs are looked up in, by the names
-    of ``requirements.FIGURES``.
+    No two have one ``name``. ``probe`` is None where there is none. ``figures`` are what limits and costs are
+    looked up in, by the names of ``requirements.FIGURES``.
     """
 
     name: str

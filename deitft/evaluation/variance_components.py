@@ -103,7 +103,8 @@ def components(correct: Bools, units: Units) -> Components:
     if seeds > 1:
         square = float(seed_means.var(ddof=1))
         rest = answers - photo_means - seed_means[:, None] + top1
-        interaction = sum(units.variance_of_mean(row) for row in rest) / (seeds - 1)
+        # Of a single group, what a seed makes of it and what the seed is cannot be told apart.
+        interaction = sum(units.variance_of_mean(row) for row in rest) / (seeds - 1) if units.count > 1 else 0.0
     return Components(
         top1=top1, photo_means=photo_means, seed_means=seed_means, seed_square=square, interaction=interaction
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import stats
 
 from deitft.errors import DataError
 from deitft.evaluation.model_difference import ModelDifference, compare_models, top_one
+from deitft.evaluation.power import photos_needed
 from deitft.evaluation.statistics import bootstrap_interval, paired_difference, wilson_interval
 
 TRIALS = 500
@@ -155,6 +157,8 @@ def test_models_that_nothing_tells_apart_are_not_known_to_be_equal() -> None:
     assert top_one(right, np.arange(372) // 6).low == pytest.approx(wilson_interval(62, 62)[0])
     single = compare_models(right, right, np.zeros(372))
     assert (single.low, single.high, single.p) == (-1.0, 1.0, 1.0)
+    json.dumps([single.record(), top_one(right, np.zeros(372)).record()], allow_nan=False)
+    assert photos_needed(dataclasses.replace(single, difference=0.1)).photos > 10_000
 
 
 def test_other_photos_are_refused() -> None:
