@@ -119,7 +119,9 @@ def compare(
 
 
 def _sorted_out(what: str | Path | Sequence[str | Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Finished runs and photos among what was named: a run has its record."""
-    paths = [Path(one) for one in ([what] if isinstance(what, str | Path) else what)]
+    """Finished runs and photos among what was named: a run has its record. Folders of earlier comparisons, which
+    ``runs/*`` names too, are neither."""
+    named = [Path(one) for one in ([what] if isinstance(what, str | Path) else what)]
+    paths = [path for path in named if not (path / "splits.csv").is_file() or (path / "run.json").is_file()]
     runs = tuple(path for path in paths if any((place / "run.json").is_file() for place in (path, path.parent)))
     return runs, tuple(path for path in paths if path not in runs)
