@@ -8,7 +8,8 @@ export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .PHONY: setup check test demo fmt clean test-slow test-negative-controls reference bench-tables bench-clothing \
 	bench-timm bench-small-data bench-speed bench-time-limit bench-dry-run bench-kill-cost bench-parity \
-	bench-attention bench-resume bench-entries bench-decode-speed bench-aspect bench-leak-worth
+	bench-attention bench-resume bench-entries bench-decode-speed bench-aspect bench-leak-worth \
+	bench-cost-repeat
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -87,6 +88,9 @@ bench-aspect: $(STAMP)
 
 bench-leak-worth: $(STAMP)
 	$(PY) benchmarks/leak_worth.py
+
+bench-cost-repeat: $(STAMP)
+	$(PY) benchmarks/cost_repeat.py
 
 reference: $(STAMP)
 	$(PY) docs/generate.py

@@ -39,6 +39,7 @@ __all__ = [
 
 _HOMES = {
     "check": "deitft.jobs.check",
+    "compare": "deitft.jobs.compare",
     "evaluate": "deitft.jobs.evaluate",
     "finetune": "deitft.jobs.finetune",
     "load": "deitft.runs.classifier",

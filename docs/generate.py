@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the code: command line, recipe, errors, files. ``make reference`` calls it.
+"""Write docs/reference/ from the code: options, recipe, errors, files, figures. ``make reference`` calls it.
 
 A test fails where the pages and the code differ. The tables inside the guides: ``guide_tables.py``.
 """
@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from deitft import errors
 from deitft.cli.app import app
 from deitft.data.bad_photo import HINTS
+from deitft.models import published
 from deitft.recipe.schema import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -297,6 +298,31 @@ def files_page() -> str:
     return "\n".join(parts)
 
 
+# The published figures
+
+
+def published_page() -> str:
+    """ImageNet figures of papers and of weights, and what is often misquoted."""
+    header: tuple[str, ...] = published.COLUMNS
+    return "\n".join(
+        [
+            MADE,
+            "# Published figures\n",
+            "Top-1 on ImageNet-1k's 50,000 validation photos, in per cent, as others have published it. Nothing "
+            "here was measured by deitft, and nothing of it says how good a model is on your photos. ⚗ is a DeiT "
+            "with the distillation token, ↑384 one that was fine-tuned at 384 px. The same weights differ by some "
+            "tenths with the crop: `deitft evaluate --model NAME --crop timm` or `authors`.\n",
+            "## Papers and their authors' pages\n",
+            table(header, [tuple(row) for row in published.table(published.PAPERS)]),
+            "## Weights\n",
+            "timm's `results-imagenet.csv` of 2025-10-30 where no other source is named.\n",
+            table(header, [tuple(row) for row in published.table(published.WEIGHTS)]),
+            "## Often misquoted\n",
+            table(("one reads", "the sources say"), [tuple(row) for row in published.MISQUOTED]),
+        ]
+    )
+
+
 def pages() -> dict[str, str]:
     """File name -> content."""
     import recipe_origins  # stands beside this file
@@ -307,6 +333,7 @@ def pages() -> dict[str, str]:
         "recipe-origins.md": recipe_origins.page(MADE, table, value_text),
         "errors.md": errors_page(),
         "files.md": files_page(),
+        "published.md": published_page(),
     }
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from deitft.cli import console, endings, look_around, options, teaching
+from deitft.cli import comparing, console, endings, look_around, measuring, options, teaching
 from deitft.cli.work import call
 from deitft.core.records import version_of
 from deitft.data.source import Source
@@ -204,14 +204,18 @@ def teacher_cache(
 
 @app.command(rich_help_panel="Train and use")
 def evaluate(
-    run: options.Run,
-    data: options.Photos,
+    run: measuring.RunIfAny,
+    data: measuring.PhotosAfterRun = None,
     root: options.Root = None,
     nested: options.Nested = False,
     split: options.Split = None,
     strict: options.Strict = False,
     skip_bad: options.SkipBad = False,
     max_pixels: options.MaxPixels = None,
+    model: measuring.PublishedModel = None,
+    weights: measuring.PublishedWeights = None,
+    weights_dir: options.WeightsDir = None,
+    crop: measuring.Crop = None,
     batch: options.BatchSize = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -222,8 +226,17 @@ def evaluate(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure a trained classifier on photos whose classes are known."""
-    call("evaluate", dict(locals()))
+    """Measure a trained classifier, or with --model ImageNet weights, on photos whose classes are known."""
+    given = dict(locals())
+    if model is not None:  # then there is no run: the first word names photos, too
+        given |= {"run": None, "data": [run, *(data or ())]}
+    elif not data:
+        raise UsageError(
+            "no photos are named",
+            "`deitft evaluate RUN DATA`; without a run --model names ImageNet weights",
+            id="USAGE",
+        )
+    call("evaluate", given)
 
 
 @app.command(rich_help_panel="Train and use")
@@ -262,6 +275,7 @@ def pack(
     call("pack", dict(locals()))
 
 
+app.command(rich_help_panel="Train and use")(comparing.compare)
 look_around.add_to(app)
 
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from deitft.core import lifeline
 from deitft.core.files import canonical_json
 from deitft.errors import DeitftError, Notice, StoppedError, TerminatedError, UsageError
 from deitft.reporting.visible import visible
@@ -89,7 +90,9 @@ def _keep_traceback(text: str, folder: object) -> Path:
 
 def prepare_process(*, debug: bool) -> None:
     """Once for the real program: no encoding can fail, the talk of other libraries is for --debug only, and a
-    signal that comes before or after the work has its line and its exit code, too."""
+    signal that comes before or after the work has its line and its exit code, too. A child of ``compare`` ends
+    with its parent."""
+    lifeline.hold()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

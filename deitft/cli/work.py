@@ -12,23 +12,32 @@ from deitft.cli.bars import open_progress
 from deitft.cli.endings import speaks
 from deitft.core.progress import Silent
 
+LISTS = {"set", "log_to", "allow_changed", "root", "teacher", "what", "models", "require", "test"}
+"""Options that may be repeated: left out they are nothing, not None."""
+
 
 def call(verb: str, given: dict[str, Any]) -> Any:
     """Call a verb's Python function with what was typed, show what comes back, and hand it on."""
-    as_json, quiet = given.pop("json"), given.pop("quiet")
-    del given["debug"]  # ``main`` has seen it
+    as_json, quiet = given["json"], given["quiet"]
+    result = run_job(verb, given)
+    if speaks():
+        show(result, as_json, quiet)
+    return result
+
+
+def run_job(verb: str, given: dict[str, Any]) -> Any:
+    """Call a verb's Python function with what was typed, under a bar; nothing is printed of what comes back."""
+    del given["json"], given["debug"]  # ``main`` has seen the latter
+    quiet = given.pop("quiet")
     asked = {name: _plain(value) for name, value in given.items()}
-    for name in {"set", "log_to", "allow_changed", "root", "teacher"} & asked.keys():
+    for name in LISTS & asked.keys():
         asked[name] = tuple(asked[name] or ())
     if "allow_changed" in asked:  # one error may name several fields: they can be given as it lists them
         asked["allow_changed"] = tuple(word for text in asked["allow_changed"] for word in text.split(","))
     talks = speaks()
     with open_progress(quiet=quiet, idle="loading torch …") if talks else nullcontext(Silent()) as progress:
         job = getattr(importlib.import_module(f"deitft.jobs.{verb}"), verb)
-        result = job(**asked, progress=progress)
-    if talks:
-        show(result, as_json, quiet)
-    return result
+        return job(**asked, progress=progress)
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ import itertools
 import operator
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,21 +35,24 @@ from deitft.errors import DataError, MissingInputError, Notice, UsageError
 
 __all__ = ["SPLIT_SPELLINGS", "Listing", "Source", "list_photos", "scan"]
 
+ModelClasses = tuple[str, ...] | Callable[[Sequence[str]], tuple[str, ...]]
+
 
 def scan(
     data: Path | str | Source,
     *,
     progress: Progress,
-    classes: tuple[str, ...] | None = None,
+    classes: ModelClasses | None = None,
     labelled: bool = True,
     cache_dir: Path | None = None,
 ) -> Catalog:
     """List photos with their labels. No photo is opened, nothing is written beside them.
 
     ``classes`` are those of a finished model, in its order: labels are matched to them by name, and need not
-    have all of them, nor a train side. Not ``labelled``: the photos have no labels; nothing is taken for one but
-    in a val or test that the user gave, where names are those of ``classes``. ``cache_dir`` keeps the indices of
-    tar shards.
+    have all of them, nor a train side; or a function that gives them for the names that are there, where a class
+    may be called in several ways. Not ``labelled``: the photos have no labels; nothing is taken for one but in a
+    val or test that the user gave, where names are those of ``classes``. ``cache_dir`` keeps the indices of tar
+    shards.
 
     Raises:
         MissingInputError: nothing there, or no photos in it (id D1); a shard is missing (D20).
@@ -78,8 +81,8 @@ def scan(
         found.groups = by_expression(found.paths, source.group_by)
     folders = [found.folders[index] for index in np.unique(found.owners).tolist()]
     if not labelled:
-        found.notices += _held_out(folders, classes or (), asked)
-        names = classes or ()
+        names = classes if isinstance(classes, tuple) else ()
+        found.notices += _held_out(folders, names, asked)
     else:
         names = _classes(folders, found, asked) if classes is None else _of_model(folders, classes)
     ignored = tuple(sorted(found.ignored))
@@ -248,8 +251,9 @@ def _classes(full: list[ClassFolder], found: Found, asked: str) -> tuple[str, ..
     return tuple(known)
 
 
-def _of_model(full: list[ClassFolder], classes: tuple[str, ...]) -> tuple[str, ...]:
+def _of_model(full: list[ClassFolder], known: ModelClasses) -> tuple[str, ...]:
     """The model's classes, if every photo is of one of them."""
+    classes = known if isinstance(known, tuple) else known(sorted({folder.name for folder in full}))
     unknown = sorted({folder.name for folder in full if folder.name not in classes})
     if unknown:
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""

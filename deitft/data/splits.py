@@ -59,14 +59,23 @@ class Splits:
         return np.flatnonzero(self.split == which).astype(np.int64)
 
     def table(self, catalog: Catalog) -> list[dict[str, object]]:
-        """Rows of ``splits.csv``: path, label, split ("" where left out), sha256."""
+        """Rows of ``splits.csv``: path, label, split ("" where left out), sha256; group, where groups are
+        declared."""
         names = (*SPLIT_NAMES, "")
         classes = (*catalog.classes, "")
         sides, labels = self.split.tolist(), catalog.labels.tolist()
-        return [
+        rows: list[dict[str, object]] = [
             {"path": path, "label": classes[label], "split": names[side], "sha256": digest.hex()}
             for path, label, side, digest in zip(catalog.paths, labels, sides, catalog.digests, strict=True)
         ]
+        for row, group in zip(rows, () if catalog.groups is None else catalog.groups.tolist(), strict=False):
+            row["group"] = str(group)
+        return rows
+
+
+def columns_of(catalog: Catalog) -> tuple[str, ...]:
+    """The columns of ``splits.csv``."""
+    return COLUMNS if catalog.groups is None else (*COLUMNS, "group")
 
 
 def held_out_share(count: int) -> float:
@@ -197,7 +206,7 @@ def _untested(catalog: Catalog, split: npt.NDArray[np.int8], carved: Sequence[in
 
 def write_splits(path: Path, splits: Splits, catalog: Catalog) -> None:
     """Write ``splits.csv``, which ``read_splits`` reads."""
-    write_text(path, csv_text(splits.table(catalog), COLUMNS))
+    write_text(path, csv_text(splits.table(catalog), columns_of(catalog)))
 
 
 def read_splits(path: Path, catalog: Catalog, *, allow_leak: bool = False, labelled: bool = True) -> Splits:

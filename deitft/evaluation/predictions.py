@@ -42,6 +42,11 @@ def softmax(logits_NC: npt.NDArray[np.floating], temperature: float = 1.0) -> Fl
     return scaled
 
 
+def alone(groups: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """Groups in which a photo of none ("") is its own, named by its path."""
+    return [f"group {group}" if group else f"photo {path}" for group, path in zip(groups, paths, strict=True)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
     """What a model said of N photos.

@@ -41,13 +41,17 @@ def wilson_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> I
     """
     if n == 0:
         return 0.0, 1.0
-    z = normal_quantile(confidence)
-    share = successes / n
+    return score_interval(successes / n, n, normal_quantile(confidence))
+
+
+def score_interval(share: float, n: float, quantile: float) -> Interval:
+    """Wilson's interval of a share for ``n`` > 0 photos (not always a whole number) and any ``quantile``."""
+    z = quantile
     scale = 1 + z * z / n
     centre = (share + z * z / (2 * n)) / scale
     half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == n else min(1.0, centre + half)
+    low = 0.0 if share == 0 else max(0.0, centre - half)
+    high = 1.0 if share == 1 else min(1.0, centre + half)
     return low, high
 
 
@@ -78,7 +82,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _group_numbers(groups: Groups | None, n: int) -> Ints | None:
+def group_numbers(groups: Groups | None, n: int) -> Ints | None:
     """Groups as whole numbers from 0, None where every photo is its own."""
     if groups is None:
         return None
@@ -89,7 +93,7 @@ def _group_numbers(groups: Groups | None, n: int) -> Ints | None:
 
 
 def _members(groups: Groups | None, n: int) -> list[Ints] | None:
-    numbers = _group_numbers(groups, n)
+    numbers = group_numbers(groups, n)
     if numbers is None:
         return None
     order = np.argsort(numbers, kind="stable")
@@ -152,7 +156,7 @@ def paired_difference(
     n = len(correct_a)
     gain = correct_a.astype(np.int64) - correct_b.astype(np.int64)
     only_a, only_b = int((gain > 0).sum()), int((gain < 0).sum())
-    numbers = _group_numbers(groups, n)
+    numbers = group_numbers(groups, n)
     sums, sizes = gain.astype(np.float64), np.ones(n)
     if numbers is not None:
         sums = np.bincount(numbers, weights=gain).astype(np.float64)
@@ -174,7 +178,9 @@ def paired_difference(
 
 
 def _ratio_interval(sums: Floats, sizes: Floats, draws: int, seed: int, confidence: float) -> Interval:
-    """Percentile bootstrap of sum(sums) / sum(sizes) over units."""
+    """Percentile bootstrap of sum(sums) / sum(sizes) over units; their order changes nothing."""
+    order = np.lexsort((sizes, sums))
+    sums, sizes = sums[order], sizes[order]
     random = generator(key("paired", seed, draws))
     values = []
     block = max(1, _CELLS // len(sums))
@@ -195,6 +201,7 @@ def _adjusted_wald(b: int, c: int, n: int, confidence: float) -> Interval:
 
 def _swap_p(sums: Floats, seed: int, draws: int = 9999) -> float:
     """Two-sided p: how often the difference is as large when each group swaps the models' names at random."""
+    sums = np.sort(sums)  # the order of the units changes nothing
     random = generator(key("swap", seed, draws))
     seen = abs(float(sums.sum()))
     hits = 0

@@ -115,7 +115,7 @@ def _curve(
     drawn = [series for series in all_series if series[1]]
     hover: dict[str, list[str]] = {}
     with style.context(["default", STYLE]):
-        figure, axes = _axes(340, 230)
+        figure, axes = axes_of(340, 230)
         for number, (title, x, y, colour, dash) in enumerate(drawn):
             axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.8, label=title, solid_capstyle="round")
             mark = f"{name}-points-{number}"
@@ -180,7 +180,8 @@ def reliability_diagram(name: str, label: str, curve: Reliability, *, hit: str =
         return inline_svg(figure, name, label, hover)
 
 
-def _axes(width: int, height: int) -> tuple[Figure, Axes]:
+def axes_of(width: int, height: int) -> tuple[Figure, Axes]:
+    """A figure of this many CSS pixels with one drawing in it."""
     figure = Figure(figsize=(width / PIXELS, height / PIXELS), dpi=PIXELS, layout="constrained")
     return figure, figure.add_subplot()
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from deitft.bundle.format import Bundle, load_bundle
+from deitft.bundle.format import load_bundle
 from deitft.compute.device import Machine, choose
 from deitft.core.progress import Progress, Silent, StopFlag
 from deitft.data.photos import PhotoSet
@@ -21,6 +22,7 @@ from deitft.evaluation.predictions import Predictions
 from deitft.models.build import Classifier, build
 from deitft.models.zoo import resolve
 from deitft.recipe.plan import read_plan
+from deitft.recipe.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,34 @@ class Answer:
         return [(classes[number], float(self.probabilities[number])) for number in order]
 
 
+class Served(Protocol):
+    """What says how a classifier is used: a bundle, or weights as published (``runs.imagenet``)."""
+
+    @property
+    def model_name(self) -> str:
+        """timm's name with its tag."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        ...
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What a photo goes through before the model sees it."""
+        ...
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before the softmax."""
+        ...
+
+
 class LoadedClassifier:
     """A bundle ready to use. Made by ``load``."""
 
-    def __init__(self, bundle: Bundle, classifier: Classifier, machine: Machine, folder: Path) -> None:
+    def __init__(self, bundle: Served, classifier: Classifier, machine: Machine, folder: Path) -> None:
         self.bundle = bundle
         self.classifier = classifier
         self.machine = machine

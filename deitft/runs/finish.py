@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from deitft.bundle.format import save_bundle
+from deitft.compute.device import peak_memory
 from deitft.core.files import write_json
 from deitft.core.records import LIBRARIES, RunRecord, now, version_of
 from deitft.models.build import Classifier
@@ -147,6 +148,7 @@ def _result(session: Session, ending: Ending, judged: Judged) -> dict[str, objec
         "best_which": best.which if best else None,
         "val_agreement" if "val" in judged.unlabelled else "val_top1": judged.val.top1 if judged.val else None,
         "temperature": judged.temperature,
+        "peak_memory_bytes": peak_memory(session.plan.device),
         "rows": [*metric_rows(judged.test, by_teacher=judged.by_teacher), *leak_rows(session_leaks(session, judged))],
     }
 

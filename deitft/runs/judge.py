@@ -16,7 +16,7 @@ from deitft.data.stream import EvalStream
 from deitft.evaluation.baselines import Probe, frozen_features, probe
 from deitft.evaluation.metrics import Metrics, evaluate, fit_temperature
 from deitft.evaluation.predict import predict
-from deitft.evaluation.predictions import Ints, Logits, Predictions
+from deitft.evaluation.predictions import Ints, Logits, Predictions, alone
 from deitft.evaluation.scores import top_k_score
 from deitft.evaluation.statistics import wilson_interval
 from deitft.recipe.plan_types import Plan
@@ -198,6 +198,7 @@ def judge(session: Session) -> Judged:
             temperature=fitted.temperature,
             split=name,
             majority_class=majority,
+            groups=_groups(session, found[name]),
             contents=_contents(session, found[name]),
             seed=plan.seed,
         )
@@ -214,6 +215,15 @@ def judge(session: Session) -> Judged:
         claim_split=claim,
         unlabelled=plan.unlabelled,
     )
+
+
+def _groups(session: Session, predictions: Predictions) -> list[str] | None:
+    """What was declared to belong together: intervals then draw whole groups. None where nothing was."""
+    catalog = session.prepared.catalog
+    if catalog.groups is None:
+        return None
+    groups = catalog.groups[catalog.rows_of(predictions.paths)].tolist()
+    return alone(groups, predictions.paths) if any(groups) else None
 
 
 def _contents(session: Session, predictions: Predictions) -> list[bytes]:

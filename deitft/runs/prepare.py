@@ -15,9 +15,9 @@ from deitft.data.audit import Findings, audit
 from deitft.data.catalog import SPLIT_NAMES, TEST, TRAIN, VAL, Catalog
 from deitft.data.inspect import default_cache_dir, inspect
 from deitft.data.photos import PhotoSet, photo_set
-from deitft.data.scan import scan
+from deitft.data.scan import ModelClasses, scan
 from deitft.data.source import Source
-from deitft.data.splits import Splits, assign, held_out_labels, read_splits
+from deitft.data.splits import Splits, assign, columns_of, held_out_labels, read_splits
 from deitft.errors import DataError
 
 
@@ -34,7 +34,8 @@ class Prepared:
     answers: npt.NDArray[np.int64] | None = None
 
     def photos(self, split: int) -> PhotoSet:
-        """The photos of one split, in catalog order. A held-out split without labels has the ``answers`` as labels."""
+        """The photos of one split, in catalog order. A held-out split without labels has the ``answers`` as
+        labels."""
         rows = self.splits.indices(split)
         found = photo_set(self.catalog, rows)
         if self.answers is None or split == TRAIN or SPLIT_NAMES[split] not in self.unlabelled:
@@ -69,13 +70,15 @@ def read_catalog(
     workers: int,
     progress: Progress,
     stop: StopFlag,
-    classes: tuple[str, ...] | None = None,
+    classes: ModelClasses | None = None,
     labelled: bool = True,
 ) -> Catalog:
-    """List the photos and read every one, or what is remembered of it. ``classes``: those of a finished model.
+    """List the photos and read every one, or what is remembered of it. ``classes``: those of a finished model, as
+    ``scan`` takes them.
 
     Raises:
         MissingInputError, DataError: see ``data.scan.scan``.
+    
     """
     kept_in = default_cache_dir()
     listed = scan(data, progress=progress, classes=classes, labelled=labelled, cache_dir=kept_in)
@@ -156,7 +159,7 @@ def _enough(prepared: Prepared, splits_file: Path | None, labelled: bool) -> Non
 def write_preparation(prepared: Prepared, folder: Path) -> None:
     """``splits.csv``, ``quarantine.csv`` and ``check.json`` of a run folder."""
     rows = prepared.splits.table(prepared.catalog)
-    write_text(folder / "splits.csv", csv_text(rows, ("path", "label", "split", "sha256")))
+    write_text(folder / "splits.csv", csv_text(rows, columns_of(prepared.catalog)))
     write_text(folder / "quarantine.csv", csv_text(prepared.findings.quarantine_rows(), ("path", "id", "reason")))
     write_json(
         folder / "check.json",

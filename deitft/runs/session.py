@@ -20,8 +20,8 @@ from deitft.runs.request import TrainRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One process at work on one run. ``hard_stop``: ``time.monotonic()`` after which training ends; ``resumed``: it
-    was begun before.
+    """One process at work on one run. ``hard_stop``: ``time.monotonic()`` after which training ends; ``resumed``:
+    it was begun before.
     """
 
     request: TrainRequest

@@ -1,7 +1,8 @@
 """A teacher for these classes: matched by name, adapted in a run of its own, measured; or refused.
 
-A teacher with other classes would teach noise. So its classes are the student's by name, in any order; a model from
-the zoo, which knows ImageNet's, is first fine-tuned on the user's photos, as a run that is kept and used again.
+A teacher with other classes would teach noise. So its classes are the student's by name, in any order; a model
+from the zoo, which knows ImageNet's, is first fine-tuned on the user's photos, as a run that is kept and used
+again.
 """
 
 from __future__ import annotations

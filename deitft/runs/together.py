@@ -63,8 +63,8 @@ def _kind(device: str) -> str:
 def check_shares(plan: Plan, classifier: Classifier, group: Group) -> None:
     """Whether this plan can be trained by these processes, told before anything is spent.
 
-    Raises:
-        RecipeError: the batch cannot be cut in equal shares (id C11), or BatchNorm would see a share only (id MODEL).
+    Raises: RecipeError: the batch cannot be cut in equal shares (id C11), or BatchNorm would see a share only (id
+    MODEL).
     """
     group.rows(plan.batch, paired=plan.mixing.on)
     if not group.alone and plan.device == "cpu" and learns_statistics(classifier):

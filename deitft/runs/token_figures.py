@@ -1,4 +1,5 @@
-"""What the distillation token learned: who says what on the claim split, teacher included, and how alike the tokens are.
+"""What the distillation token learned: who says what on the claim split, teacher included, and how alike the
+tokens are.
 
 The paper's table 4 (Touvron et al. 2021, arXiv 2012.12877) and its cosines, on the user's own photos.
 
@@ -48,11 +49,10 @@ class TokenFigures:
     """Figures of a distilled run with two heads, of the N labelled photos of the claim split.
 
     ``disagreement`` is that of ``evaluation.disagreement``, shares in 0..1. ``sides``: of the ``apart`` photos on
-    which teacher and label differ, how many each head calls (as the label does, as the teacher does).
-    ``gains``: paired differences of top-1, by "A-B". ``fusions_apart``: share of photos that the mean of logits and
-    the sum of softmaxes name differently. ``layers``: cosine of the two tokens after each block and as the heads
-    see them, means over ``cosine_photos``. Without a teacher's answers (``note`` says why) its figures are None or
-    empty.
+    which teacher and label differ, how many each head calls (as the label does, as the teacher does). ``gains``:
+    paired differences of top-1, by "A-B". ``fusions_apart``: share of photos that the mean of logits and the sum
+    of softmaxes name differently. ``layers``: cosine of the two tokens after each block and as the heads see them,
+    means over ``cosine_photos``. Without a teacher's answers (``note`` says why) its figures are None or empty.
     """
 
     n: int

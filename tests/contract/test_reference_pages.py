@@ -25,7 +25,10 @@ def generate() -> Iterator[ModuleType]:
         yield module
 
 
-@pytest.mark.parametrize("name", ["cli.md", "recipe.md", "recipe-origins.md", "errors.md", "files.md"])
+NAMES = ("cli.md", "recipe.md", "recipe-origins.md", "errors.md", "files.md", "published.md")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_page_is_up_to_date(name: str, generate: ModuleType) -> None:
     assert (ROOT / "docs" / "reference" / name).read_text() == generate.pages()[name], "run `make reference`"
 

@@ -1,0 +1,127 @@
+"""``deitft compare``: models against each other on the same photos, and which one to take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deitft.core.progress import Progress, Silent
+from deitft.data.bad_photo import pixel_limit
+from deitft.errors import UsageError
+from deitft.runs import asked
+from deitft.runs.typed import duration, train_request
+
+if TYPE_CHECKING:
+    from deitft.runs.comparing import Compared
+
+
+def compare(
+    what: str | Path | Sequence[str | Path] = (),
+    *,
+    models: str | Sequence[str] = (),
+    seeds: int = 1,
+    root: str | Path | Sequence[str | Path] = (),
+    nested: bool = False,
+    group_by: str | None = None,
+    splits: str | Path | None = None,
+    test: str | Path | Sequence[str | Path] = (),
+    recipe: str | Path = "finetune",
+    set: Sequence[str] = (),
+    weights_dir: str | Path | None = None,
+    pretrained: bool = True,
+    strict: bool = False,
+    skip_bad: bool = False,
+    max_pixels: str | int | None = None,
+    allow_leak: bool = False,
+    equal_time: str | None = None,
+    time_limit: str | None = None,
+    price_per_hour: float | None = None,
+    max_latency: str | None = None,
+    max_size: str | None = None,
+    max_memory: str | None = None,
+    margin: float | None = None,
+    cheapest: str = "latency_ms",
+    require: Sequence[str] = (),
+    costs: bool = True,
+    dry_run: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    workers: int | None = None,
+    runs_dir: str | Path = "runs",
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Compared:
+    """Compare models on the same photos.
+
+    ``what`` are finished runs, or photos (as for ``finetune``) with ``models`` to train on them, each with
+    ``seeds`` seeds from 0; runs that are there already are used again. With nothing, all runs of ``runs_dir``, a
+    table for each set of photos. ``margin`` in points: the cheapest model (by ``cheapest``) that is not worse than
+    the best by more. ``test`` are labelled photos on which finished runs are judged instead of their own; what one
+    of them has learned from is refused. ``require`` ("top1>=0.9") judges the chosen model on test.
+
+    Returns:
+        Its tables, and where page, Markdown, CSV and JSON are: ``.tables``, ``.folders``, ``.passed``.
+
+    Raises:
+        UsageError: runs and photos that cannot be compared, or an option that is not what it should be.
+        MissingInputError: no such run, no photos.
+        StoppedError: stopped by a signal; the same call goes on.
+    """
+    started = time.monotonic()
+    from deitft.evaluation.requirements import at_most, parse_requirements
+    from deitft.runs.compare_request import CompareRequest
+    from deitft.runs.comparing import compare_runs
+
+    given = dict(locals())
+    runs, data = _sorted_out(what)
+    listed = asked.texts((models,) if isinstance(models, str) else models, "models")
+    names = tuple(name.strip() for text in listed for name in text.split(",") if name.strip())
+    if data and not names:
+        raise UsageError(
+            f"{data[0]} is no run, and no models are named to train on it",
+            "add --models deit_ti,mobilenetv2, or name finished runs",
+            id="USAGE",
+        )
+    if names and not data:
+        raise UsageError("--models needs photos to train on", "name their folder first", id="USAGE")
+    train = None
+    if data:
+        kept: dict[str, Any] = {"model": None, "seed": 0, "probe": True, "resume": False, "allow_changed": ()}
+        kept |= {"data": data, "weights": None, "precision": None, "name": None, "log_to": (), "distill": None}
+        kept |= {"teacher": (), "adapt_teacher": None, "teacher_cache": None, "time_limit": None}
+        train = train_request("finetune", given | kept)
+    at_least = {"latency_ms": max_latency, "size_mb": max_size, "memory_mb": max_memory}
+    request = CompareRequest(
+        runs=runs,
+        train=train,
+        models=names,
+        seeds=tuple(range(asked.whole(seeds, "seeds", 1) or 1)),
+        runs_dir=asked.folder(runs_dir, "runs_dir"),
+        out=None if out is None else asked.folder(out, "out"),
+        test=asked.source(test, (), nested) if test else None,
+        limits=tuple(at_most(name, text) for name, text in at_least.items() if text is not None),
+        margin=None if margin is None else margin / 100,
+        cheapest=cheapest,
+        gates=parse_requirements(asked.texts(require, "require")),
+        equal_time=duration(equal_time),
+        time_limit=duration(time_limit),
+        price=price_per_hour,
+        measure=costs,
+        dry_run=dry_run,
+        device=device,
+        threads=asked.whole(threads, "threads", 1),
+        started=started,
+    )
+    with pixel_limit(asked.pixels(max_pixels)):
+        return compare_runs(request, progress or Silent())
+
+
+def _sorted_out(what: str | Path | Sequence[str | Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Finished runs and photos among what was named: a run has its record. Folders of earlier comparisons, which
+    ``runs/*`` names too, are neither."""
+    named = [Path(one) for one in ([what] if isinstance(what, str | Path) else what)]
+    paths = [path for path in named if not (path / "splits.csv").is_file() or (path / "run.json").is_file()]
+    runs = tuple(path for path in paths if any((place / "run.json").is_file() for place in (path, path.parent)))
+    return runs, tuple(path for path in paths if path not in runs)

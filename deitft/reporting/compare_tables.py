@@ -1,0 +1,234 @@
+"""A comparison as text: two tables, what they mean, and the choice; for terminals, Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from deitft.core.units import format_bytes, format_seconds
+from deitft.reporting.compare_data import Comparison, Row
+from deitft.reporting.report_data import Estimate
+from deitft.reporting.tables import interval, percent
+from deitft.reporting.visible import visible
+
+FORMATS = ("md", "csv", "json", "html", "latex")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its key in CSV, its heading, its cell as text and as a number (None: nothing to sort by)."""
+
+    key: str
+    title: str
+    text: Callable[[Row], str]
+    number: Callable[[Row], float | None] = lambda row: None
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """ "91.1 (88.1–93.6)", or n/a."""
+    if estimate.value is None:
+        return "n/a"
+    ends = interval(estimate)
+    return f"{percent(estimate.value)} ({ends})" if ends else percent(estimate.value)
+
+
+def _score(name: str) -> tuple[Callable[[Row], str], Callable[[Row], float | None]]:
+    return lambda row: estimate_text(getattr(row, name)), lambda row: getattr(row, name).value
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else percent(value)
+
+
+def _calibration(row: Row) -> str:
+    if row.calibration_after is None:
+        return ""
+    return f"{_share(row.calibration_before)} → {_share(row.calibration_after)}"
+
+
+def _milliseconds(pair: tuple[float, float] | None) -> str:
+    return "" if pair is None else " / ".join(f"{1000 * value:.3g}" for value in pair)
+
+
+def _status(row: Row) -> str:
+    return "" if row.status == "ok" else f"{row.status}: {row.why}" if row.why else row.status
+
+
+SCORES = (
+    Column("model", "model", lambda row: row.label),
+    Column("top1", "top-1 %", *_score("top1")),
+    Column("seed_sd", "sd of seeds", lambda row: _share(row.seed_sd), lambda row: row.seed_sd),
+    Column("seeds", "seeds", lambda row: str(len(row.seeds) or ""), lambda row: float(len(row.seeds))),
+    Column("top5", "top-5 %", *_score("top5")),
+    Column("macro_f1", "macro-F1 %", *_score("macro_f1")),
+    Column("balanced_accuracy", "balanced %", *_score("balanced_accuracy")),
+    Column(
+        "calibration_error",
+        "calibration error %, before → after temperature",
+        _calibration,
+        lambda row: row.calibration_after,
+    ),
+    Column(
+        "probe",
+        "frozen probe %",
+        lambda row: "" if row.probe is None else estimate_text(row.probe),
+        lambda row: None if row.probe is None else row.probe.value,
+    ),
+    Column("seen", "weights have seen", lambda row: row.seen),
+    Column("teacher", "teacher", lambda row: row.teacher),
+    Column("recipe", "recipe", lambda row: row.recipe),
+    Column("status", "remark", _status),
+)
+"""How good: one line a contender."""
+
+COSTS = (
+    Column("model", "model", lambda row: row.label),
+    Column(
+        "parameters",
+        "parameters",
+        lambda row: "" if row.parameters is None else f"{row.parameters / 1e6:.1f} M",
+        lambda row: row.parameters,
+    ),
+    Column(
+        "size", "weights", lambda row: "" if row.size is None else format_bytes(row.size), lambda row: row.size
+    ),
+    Column(
+        "flops",
+        "GFLOPs a photo",
+        lambda row: "" if row.cost.flops is None else f"{row.cost.flops / 1e9:.3g}",
+        lambda row: row.cost.flops,
+    ),
+    Column(
+        "latency",
+        "latency ms, p50 / p95",
+        lambda row: _milliseconds(row.cost.latency),
+        lambda row: row.cost.latency[0] if row.cost.latency else None,
+    ),
+    Column(
+        "answer",
+        "photo to answer ms, p50 / p95",
+        lambda row: _milliseconds(row.cost.answer),
+        lambda row: row.cost.answer[0] if row.cost.answer else None,
+    ),
+    Column(
+        "throughput",
+        "photos/s (batch)",
+        lambda row: "" if row.cost.throughput is None else f"{row.cost.throughput:.3g} ({row.cost.best_batch})",
+        lambda row: row.cost.throughput,
+    ),
+    Column(
+        "memory",
+        "memory",
+        lambda row: "" if row.cost.memory is None else format_bytes(row.cost.memory),
+        lambda row: row.cost.memory,
+    ),
+    Column(
+        "training_memory",
+        "memory in training",
+        lambda row: "" if row.training_memory is None else format_bytes(row.training_memory),
+        lambda row: row.training_memory,
+    ),
+    Column(
+        "training",
+        "training",
+        lambda row: "" if row.training is None else format_seconds(row.training),
+        lambda row: row.training,
+    ),
+    Column("money", "cost", lambda row: "" if row.money is None else f"{row.money:.2f}", lambda row: row.money),
+)
+"""What it costs: one line a contender."""
+
+
+def filled(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
+    """Columns with anything in them."""
+    return [column for column in columns if any(column.text(row) not in ("", "n/a") for row in rows)]
+
+
+def cells(columns: Sequence[Column], rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The texts of a table, line by line."""
+    return [tuple(column.text(row) for column in columns) for row in rows]
+
+
+def sentences(data: Comparison) -> list[str]:
+    """The choice, what speaks for it, what would change it, then pair by pair."""
+    verdict = data.verdict
+    gates = [f"{'met' if met else 'NOT met'}: {what} ({seen})" for what, met, seen in data.gates]
+    pairs = [pair.sentence for pair in data.pairs]
+    return [verdict.sentence, *verdict.reasons, *verdict.changes, *gates, *pairs]
+
+
+def markdown(data: Comparison) -> str:
+    """Good enough to paste into a pull request."""
+    about = f"{data.n:,} {data.claim_split} photos, {len(data.classes)} classes, data {data.fingerprint[:12]}"
+    parts = [f"## {_plain(data.title)}", about, *_first_lines(data)]
+    for columns in (SCORES, COSTS):
+        kept = filled(columns, data.rows)
+        if len(kept) > 1:
+            parts.append(_markdown_table([column.title for column in kept], cells(kept, data.rows)))
+    if data.pairs:
+        parts.append("\n".join(f"- {_plain(pair.sentence)}" for pair in data.pairs))
+    if data.notes:
+        parts.append("\n".join(f"- {_plain(note)}" for note in data.notes))
+    columns_, rows_ = data.published
+    if rows_:
+        parts += ["### As published, on ImageNet-1k (not measured here)", _markdown_table(columns_, rows_)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _first_lines(data: Comparison) -> list[str]:
+    verdict = data.verdict
+    lines = [f"**{_plain(verdict.sentence)}**", *map(_plain, (*verdict.reasons, *verdict.changes))]
+    return [*lines, *(f"{'met' if met else '**not met**'}: `{what}` ({seen})" for what, met, seen in data.gates)]
+
+
+def _plain(text: str) -> str:
+    """Names from outside are no markup."""
+    shown = visible(text)
+    for char in "\\`*_{}[]<>|#":
+        shown = shown.replace(char, "\\" + char)
+    return shown
+
+
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [list(map(_plain, columns)), ["---"] * len(columns), *(list(map(_plain, row)) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def numbers(data: Comparison) -> list[dict[str, object]]:
+    """One line a contender for programs: every score with its ends, every cost in SI units."""
+    lines = []
+    for row in data.rows:
+        line: dict[str, object] = {
+            "model": row.label,
+            "timm_name": row.model,
+            "status": row.status,
+            "why": row.why,
+        }
+        line |= {"recipe": row.recipe, "teacher": row.teacher, "seen": row.seen}
+        line |= {"seeds": " ".join(map(str, row.seeds)), "runs": " ".join(row.runs), "val_top1": row.val}
+        for name in ("top1", "top5", "macro_f1", "balanced_accuracy"):
+            value = getattr(row, name)
+            line |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+        line |= {"seed_sd": row.seed_sd, "probe_top1": row.probe.value if row.probe else None}
+        line |= {"calibration_error_before": row.calibration_before, "calibration_error": row.calibration_after}
+        line |= {"parameters": row.parameters, "size_bytes": row.size, "flops": row.cost.flops}
+        for name, pair in (("latency", row.cost.latency), ("answer", row.cost.answer)):
+            p50, p95 = pair or (None, None)
+            line |= {f"{name}_p50_seconds": p50, f"{name}_p95_seconds": p95}
+        line |= {"photos_per_second": row.cost.throughput, "best_batch": row.cost.best_batch}
+        line |= {"memory_bytes": row.cost.memory, "training_memory_bytes": row.training_memory}
+        line |= {"training_seconds": row.training, "money": row.money, "noisy": row.cost.noisy}
+        lines.append(line)
+    return lines
+
+
+def latex(data: Comparison) -> str:
+    """Both tables for a paper, by pandas."""
+    import pandas
+
+    parts = []
+    for columns in (SCORES, COSTS):
+        kept = filled(columns, data.rows)
+        frame = pandas.DataFrame(cells(kept, data.rows), columns=[column.title for column in kept])
+        parts.append(frame.map(visible).to_latex(index=False, escape=True))
+    return "\n".join(parts)

@@ -1,0 +1,232 @@
+"""Finished runs as a comparison reads them: what each said of the same photos, and how it came about.
+
+Runs belong in one table only where they were trained, chosen and tested on the same photos with the same labels.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deitft.core.files import canonical_json, read_json, sha256_bytes
+from deitft.core.records import RunRecord, parse_csv_text, read_run_record
+from deitft.data.catalog import shown
+from deitft.errors import DataError, DeitftError
+from deitft.evaluation.predictions import Predictions, alone, load_predictions
+from deitft.recipe.plan import read_plan
+from deitft.recipe.plan_types import Plan
+from deitft.runs.folder import RunFolder, open_run
+
+_ALONE = ("seed", "device", "threads", "workers", "asked", "data", "log_every", "save_every_seconds", "version")
+"""Fields of a plan in which two seeds of one contender may differ: chance, and where they were made."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that is done, its files read when they are asked for."""
+
+    folder: RunFolder
+    record: RunRecord
+    plan: Plan
+
+    @cached_property
+    def table(self) -> dict[str, Mapping[str, str]]:
+        """Rows of ``splits.csv`` by path."""
+        return {row["path"]: row for row in parse_csv_text(self.folder.splits.read_bytes().decode())}
+
+    @cached_property
+    def signature(self) -> str:
+        """See ``signature_of``."""
+        return signature_of(self.plan.classes, list(self.table.values()))
+
+    @cached_property
+    def way(self) -> str:
+        """The same for runs that differ in nothing but their seed and their machine."""
+        record = {name: value for name, value in self.plan.record().items() if name not in _ALONE}
+        for teacher in (record.get("distill") or {}).get("teachers", ()):
+            teacher.pop("path", None)
+        record["weights"] = {name: value for name, value in record["weights"].items() if name != "path"}
+        return sha256_bytes(canonical_json(record))
+
+    @cached_property
+    def test(self) -> Predictions:
+        """What was said of the photos that judge, by content: runs of one signature have them in one order."""
+        return self._in_order("predictions.csv")
+
+    @cached_property
+    def val(self) -> Predictions:
+        """The same of the photos that chose."""
+        return self._in_order("predictions-val.csv")
+
+    @cached_property
+    def metrics(self) -> Mapping[str, Any]:
+        """``metrics.json``."""
+        value = read_json(self.folder.path / "metrics.json")
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def temperature(self) -> float:
+        """What its logits are divided by."""
+        return float(self.metrics.get("temperature", 1.0))
+
+    @property
+    def claim_split(self) -> str:
+        """Which photos judge: "test" unless there were none."""
+        return str(self.metrics.get("claim_split", "test"))
+
+    @property
+    def shortened(self) -> bool:
+        """Whether a time limit took steps away."""
+        return self.plan.asked.get("max_steps") is not None or self.record.result.get("ended") == "time limit"
+
+    def groups(self, predictions: Predictions) -> list[str] | None:
+        """The declared group of each photo; None where none were declared."""
+        groups = [self.table[path].get("group", "") for path in predictions.paths]
+        return alone(groups, predictions.paths) if any(groups) else None
+
+    def history(self) -> list[dict[str, float]]:
+        """Rows of ``metrics.csv``: one a validation; what has no value is left out."""
+        path = self.folder.path / "metrics.csv"
+        if not path.is_file():
+            return []
+        rows = parse_csv_text(path.read_text("utf-8"))
+        return [{name: float(text) for name, text in row.items() if _is_number(text)} for row in rows]
+
+    @cached_property
+    def val_places(self) -> npt.NDArray[np.int64]:
+        """Where the photos of ``val`` stand among the val photos in the order of the run's table."""
+        places = {path: at for at, path in enumerate(p for p, row in self.table.items() if row["split"] == "val")}
+        return np.array([places[path] for path in self.val.paths], np.int64)
+
+    def _in_order(self, name: str) -> Predictions:
+        path = self.folder.path / name
+        found, classes = load_predictions(path)
+        if classes != self.plan.classes:
+            raise DataError(f"{path} has other classes than its run", "the run was changed by hand", id="RUN")
+        missing = [name for name in found.paths if name not in self.table]
+        if missing:
+            raise DataError(f"{path} names {shown(missing[0])}, which the run has not", "", id="RUN")
+        order = sorted(range(len(found)), key=lambda row: self._place(found.paths[row]))
+        return found.rows(np.array(order, np.int64))
+
+    def _place(self, path: str) -> tuple[str, str, str]:
+        row = self.table[path]
+        return row["sha256"], row["label"], path
+
+
+def signature_of(classes: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
+    """The same for the same photos with the same labels on the same sides, whatever they are called: of rows as in
+    ``splits.csv``."""
+    photos = sorted([row["sha256"], row["label"], row["split"]] for row in rows)
+    return sha256_bytes(canonical_json([classes, photos]))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def open_finished(path: Path) -> Finished:
+    """A finished run by its folder.
+
+    Raises:
+        MissingInputError: no run there (id RUN).
+        DataError: not finished, or damaged (id RUN).
+    """
+    folder = open_run(path)
+    record = read_run_record(folder.path)
+    if record.status != "done":
+        raise DataError(
+            f"{folder.path} is not finished: {record.status}", f"`deitft resume {folder.path}` goes on", id="RUN"
+        )
+    return Finished(folder, record, read_plan(folder.plan))
+
+
+def finished_below(runs_dir: Path) -> tuple[list[Finished], list[tuple[str, str]]]:
+    """All finished runs of a folder, oldest first, and (name, why not) of the others."""
+    found, others = [], []
+    for path in sorted(runs_dir.iterdir()) if runs_dir.is_dir() else ():
+        if not (path / "run.json").is_file():
+            continue
+        try:
+            found.append(open_finished(path))
+        except (DeitftError, OSError, csv.Error) as error:
+            others.append((path.name, error.what if isinstance(error, DeitftError) else str(error)))
+    return sorted(found, key=lambda run: run.record.started), others
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model with its recipe: runs that differ in their seed alone, in the order of the seeds."""
+
+    label: str
+    runs: tuple[Finished, ...]
+
+    @property
+    def first(self) -> Finished:
+        """One of them, for what they all share."""
+        return self.runs[0]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Their seeds."""
+        return tuple(run.plan.seed for run in self.runs)
+
+    def right(self, split: str) -> npt.NDArray[np.bool_]:
+        """Which photos each seed got right, bool [S, N]; ``split`` "val" or "test" (what judges)."""
+        found = [run.val if split == "val" else run.test for run in self.runs]
+        return np.stack([one.logits().argmax(axis=1) == one.labels for one in found])
+
+
+def contenders_of(runs: Sequence[Finished]) -> list[list[Contender]]:
+    """Runs on the same photos together, in the order in which they come; of one way and seed the newest."""
+    tables: dict[str, dict[str, dict[int, Finished]]] = {}
+    for run in runs:
+        tables.setdefault(run.signature, {}).setdefault(run.way, {})[run.plan.seed] = run
+    return [
+        _labelled([tuple(seeds[seed] for seed in sorted(seeds)) for seeds in ways.values()])
+        for ways in tables.values()
+    ]
+
+
+def _labelled(groups: Sequence[tuple[Finished, ...]]) -> list[Contender]:
+    """Names that tell contenders apart: the model's, with its teacher; the recipe where that is not enough; at
+    last the run's.
+    """
+    steps = (_model, _with_recipe, _with_run)
+    labels = [_model(group[0]) for group in groups]
+    for name in steps[1:]:
+        double = {label for label in labels if labels.count(label) > 1}
+        labels = [
+            name(group[0]) if label in double else label for group, label in zip(groups, labels, strict=True)
+        ]
+    return [Contender(label, group) for label, group in zip(labels, groups, strict=True)]
+
+
+def _model(run: Finished) -> str:
+    name = run.plan.short_name or run.plan.model
+    return f"{name} taught by {teacher_name(run)}" if teacher_name(run) else name
+
+
+def _with_recipe(run: Finished) -> str:
+    return f"{_model(run)}, {run.plan.recipe}"
+
+
+def _with_run(run: Finished) -> str:
+    return f"{_with_recipe(run)} ({run.folder.name})"
+
+
+def teacher_name(run: Finished) -> str:
+    """Who taught it, "" where nobody did."""
+    distill = run.plan.distill
+    return " and ".join(Path(one.name).name for one in distill.teachers) if distill else ""

@@ -1,0 +1,152 @@
+"""Tables and page of a comparison: what stands in them, escaped, and the same figures in every form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from unit.compare_sample import comparison, row
+from unit.parsed_page import Page
+
+from deitft.core.files import canonical_json
+from deitft.core.records import csv_text
+from deitft.reporting.compare_data import Row
+from deitft.reporting.compare_page import render_comparison, spread
+from deitft.reporting.compare_plots import letters
+from deitft.reporting.compare_tables import COSTS, SCORES, cells, filled, latex, markdown, numbers, sentences
+from deitft.reporting.report_data import Estimate
+
+
+def test_a_line_holds_every_figure_of_its_contender():
+    (line,) = cells(SCORES, [row(0, "deit_s")])
+    assert line == (
+        "deit_s",
+        "93.0 (90.0–95.0)",
+        "0.4",
+        "3",
+        "99.2 (98.0–99.8)",
+        "91.0 (88.0–94.0)",
+        "92.0 (89.0–95.0)",
+        "11.0 → 3.0",
+        "86.0 (82.0–89.0)",
+        "ImageNet-1k",
+        "",
+        "finetune",
+        "",
+    )
+    (line,) = cells(COSTS, [row(0, "deit_s")])
+    assert line == (
+        "deit_s",
+        "22.0 M",
+        "88.0 MB",
+        "4.6",
+        "23.1 / 30.2",
+        "31 / 40",
+        "120 (32)",
+        "700.0 MB",
+        "2.0 GB",
+        "20 min",
+        "0.60",
+    )
+
+
+def test_columns_that_nobody_fills_are_left_out_and_a_failed_run_keeps_its_reason():
+    rows = [row(0, "a"), Row(label="b", status="failed", why="out of memory")]
+    titles = [column.title for column in filled(SCORES, rows)]
+    assert "teacher" not in titles
+    assert cells(SCORES, rows)[1][-1] == "failed: out of memory"
+    few = [row(0, "a", top5=Estimate(None, reason="with 3 classes it says nothing; it needs 6"))]
+    assert "top-5 %" not in [column.title for column in filled(SCORES, few)]
+
+
+def test_markdown_is_a_table_that_no_name_can_break():
+    text = markdown(comparison(2, title="a|b\n# c", rows=[row(0, "x|y"), row(1, "<b>")]))
+    tables = [block for block in text.split("\n\n") if block.startswith("| model")]
+    assert len(tables) == 3
+    for table in tables:
+        lines = table.splitlines()
+        widths = {line.replace("\\|", "").count("|") for line in lines}
+        assert len(widths) == 1, table
+    assert "x\\|y" in text
+    assert "<b>" not in text
+    assert "\n# c" not in text
+
+
+def test_numbers_are_in_si_units_and_come_back_from_csv():
+    lines = numbers(comparison(3))
+    read = list(csv.DictReader(io.StringIO(csv_text(lines, list(lines[0])))))
+    assert [line["model"] for line in read] == ["deit_s", "resnet50", "vit_b", "swin_l"]
+    assert float(read[0]["top1"]) == pytest.approx(0.93)
+    assert float(read[0]["latency_p50_seconds"]) == pytest.approx(0.0231)
+    assert read[3]["status"] == "failed"
+    assert read[3]["top1"] == ""
+
+
+def test_the_record_is_json_without_photos():
+    data = json.loads(canonical_json(comparison().record()))
+    assert data["version"] == 1
+    assert data["rows"][0]["top1"]["value"] == pytest.approx(0.93)
+    assert data["disagreements"][1]["image"] is None
+    assert data["agreement"][0][1] == pytest.approx(0.91)
+
+
+def test_latex_escapes_what_would_be_markup():
+    text = latex(comparison(1, rows=[row(0, "deit_s & co")]))
+    assert "deit\\_s \\& co" in text
+    assert text.count("\\begin{tabular}") == 2
+
+
+def test_every_sentence_is_there_the_choice_first():
+    said = sentences(comparison())
+    assert said[0].startswith("deit_s is chosen")
+    assert any(text.startswith("deit_s beats resnet50") for text in said)
+    assert "met: top1 >= 0.9 (top1 is 0.93, wanted >= 0.9)" in said
+
+
+def test_letters_follow_the_table():
+    assert letters(comparison(3).rows) == {"deit_s": "A", "resnet50": "B", "vit_b": "C", "swin_l": "D"}
+
+
+def test_the_page_holds_what_the_tables_hold():
+    data = comparison()
+    page = Page(render_comparison(data))
+    text = page.text
+    for piece in (
+        "Which one to take",
+        data.verdict.sentence,
+        "93.0 (90.0–95.0)",
+        "23.1 / 30.2",
+        "swin_l",
+        "DeiT-S",
+    ):
+        assert piece in text, piece
+    assert render_comparison(data) == render_comparison(data)
+
+
+def test_classes_come_by_how_much_the_contenders_differ():
+    data = comparison()
+    assert spread(data.class_lines[3]) == pytest.approx(0.3)
+    text = Page(render_comparison(data)).text
+    assert text.index("class 3", text.index("Class by class")) < text.index(
+        "class 0", text.index("Class by class")
+    )
+
+
+def test_a_page_of_one_contender_with_nothing_measured():
+    bare = comparison(
+        1,
+        rows=[Row(label="a", top1=Estimate(0.5, 0.4, 0.6))],
+        pairs=[],
+        curves=[],
+        front={},
+        class_lines=[],
+        agreement=None,
+        disagreements=[],
+        published=((), ()),
+        gates=[],
+    )
+    text = Page(render_comparison(bare)).text
+    assert "50.0" in text
+    assert "Pair by pair" not in text
