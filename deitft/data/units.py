@@ -71,9 +71,9 @@ def _merged(
 def _uniform(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
     """64-bit values as numbers in [0, 1), spread evenly whatever their size.
 
-    The least of several hashes is small: taken as it is, it would send units of many photos to test more often than
-    others (five photos: 41 % instead of 10 %). So each value is hashed once more, by the last steps of splitmix64
-    (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators").
+    The least of several hashes is small: taken as it is, it would send units of many photos to test more often
+    than others (five photos: 41 % instead of 10 %). So each value is hashed once more, by the last steps of
+    splitmix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators").
     """
     mixed = values.copy()
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
