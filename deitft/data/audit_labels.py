@@ -30,6 +30,9 @@ ALIKE_SHARE = 0.2
 LEAST_MIXED = 5
 """Photos mixed up at least, before two classes are said to look alike."""
 MOST_ALIKE = 10
+LEAST_SKILL = 0.25
+"""How far the probe has to come, from naming the commonest class (0) to being right every time (1); assumed. Below
+that, what it doubts is mostly its own mistakes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +88,25 @@ def suspects_of(probabilities_NC: Floats, labels: Ints) -> Suspects:
 
 
 def label_findings(catalog: Catalog, look: LabelLook) -> list[Finding]:
-    """SUSPECTS and ALIKE of the photos that were looked at."""
+    """SUSPECTS and ALIKE of the photos that were looked at; UNSEEN_LABELS alone where the probe is a bad judge."""
     labels = catalog.labels[look.rows].astype(np.int64)
+    right = float((look.probabilities.argmax(axis=1) == labels).mean())
+    guess = float(np.bincount(labels).max() / len(labels))
+    if right - guess < LEAST_SKILL * (1 - guess):
+        return [_hardly_better(look, right, guess)]
     return [*_suspects(catalog, look, labels), *_alike(catalog, look, labels)]
+
+
+def _hardly_better(look: LabelLook, right: float, guess: float) -> Finding:
+    """Nobody is accused by a probe that is wrong itself most of the time."""
+    return Finding(
+        id="UNSEEN_LABELS",
+        severity="info",
+        text=f"labels that look wrong are not listed: a simple probe on {look.model} is itself right "
+        f"for {right:.0%} of the photos only (always the commonest class: {guess:.0%})",
+        hint="another --model, or larger photos, may see more",
+        details={"judged": len(look.rows), "model": look.model, "right": right, "guess": guess},
+    )
 
 
 def _suspects(catalog: Catalog, look: LabelLook, labels: Ints) -> list[Finding]:

@@ -94,7 +94,8 @@ def features_of(
 def look_at_labels(
     catalog: Catalog, frozen: Frozen, *, machine: Machine, progress: Progress, stop: StopFlag, seed: int = 0
 ) -> list[Finding]:
-    """Findings SUSPECTS and ALIKE of a catalog without bad photos; none where there is too little to compare."""
+    """Findings SUSPECTS and ALIKE of a catalog without bad photos, UNSEEN_LABELS where the model sees too little; none
+    where there is too little to compare."""
     rows = np.flatnonzero(catalog.labels >= 0).astype(np.int64)
     if len(np.unique(catalog.labels[rows])) < 2:
         return []
@@ -136,7 +137,7 @@ def add_to_run(session: Session, looked_at: Mapping[str, PhotoSet], features: Lo
     found = findings_of(catalog, rows[drawn], features[drawn], seed=plan.seed, model=model)
     for finding in found:
         session.request.progress.warn(finding.notice())
-    ids = ("SUSPECTS", "ALIKE")
+    ids = ("SUSPECTS", "ALIKE", "UNSEEN_LABELS")
     record.findings = [*(old for old in record.findings if old["id"] not in ids), *(one.record() for one in found)]
     record.write(session.folder.path)
     prepared = session.prepared

@@ -315,9 +315,9 @@ def test_S6_q_memory_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_file({f"t{i}": torch.ones(4_000_000) for i in range(5)}, path)  # 80 MB
     code = (
-        "import resource, sys; from pathlib import Path; from deitft.models.read_state import read_state; "
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024; before = peak(); "
-        "state = read_state(Path(sys.argv[1])); print(peak() - before)"
+        "import sys; from pathlib import Path; from deitft.compute.limits import resident_peak; "
+        "from deitft.models.read_state import read_state; before = resident_peak(); "
+        "state = read_state(Path(sys.argv[1])); print(resident_peak() - before)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 1.2 * path.stat().st_size + 40e6

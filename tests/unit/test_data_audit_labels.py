@@ -109,6 +109,18 @@ def test_findings_name_photo_label_and_suggestion():
     assert json.loads(canonical_json(finding.record()))["details"]["judged"] == 20
 
 
+@pytest.mark.parametrize(("right", "ids"), [(12, ["UNSEEN_LABELS"]), (13, ["SUSPECTS", "ALIKE"])])
+def test_a_probe_that_is_hardly_better_than_a_guess_accuses_nobody(right, ids):
+    """Of 20 photos the commonest class has 10: right for 12.5 is a quarter of the way."""
+    labels = np.array([0] * 10 + [1] * 10)
+    taken_for = labels.copy()
+    taken_for[6 : 6 + 20 - right] ^= 1
+    rows = confident(taken_for, 2)
+    catalog = catalog_of({"hat": 10, "shoe": 10})
+    found = label_findings(catalog, LabelLook(rows=np.arange(20), probabilities=rows, model="m"))
+    assert [item.id for item in found] == ids
+
+
 def test_rows_of_a_part_of_the_catalog():
     labels = np.array([0] * 10 + [1] * 10)
     rows = confident(labels, 2)
