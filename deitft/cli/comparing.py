@@ -107,7 +107,15 @@ MeasureCosts = Annotated[
         "--costs/--no-costs", help="measure latency, throughput and memory here", rich_help_panel=MACHINE
     ),
 ]
-Format = Annotated[FormatName, typer.Option("--format", help="what is printed", rich_help_panel=OUTPUT)]
+Format = Annotated[
+    FormatName,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="what is printed: text, md, csv, json, html or latex",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(

@@ -21,7 +21,7 @@ CROPS: tuple[Crop, ...] = ("timm", "authors")
 
 def evaluate(
     run: str | Path | None,
-    data: str | Path | Sequence[str | Path],
+    data: str | Path | Sequence[str | Path] | None = None,
     *,
     model: str | None = None,
     weights: str | Path | None = None,
@@ -59,6 +59,8 @@ def evaluate(
 
     cropped = asked.one_of(crop, "crop", CROPS)
     _one_thing(run, model, weights, cropped)
+    if data is None:
+        raise UsageError("no photos to measure on", "name their folder after the run", id="USAGE")
     with pixel_limit(asked.pixels(max_pixels)):
         source = asked.source(data, root, nested)
         how = HowToEvaluate(

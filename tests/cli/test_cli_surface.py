@@ -17,7 +17,7 @@ import deitft
 from deitft.cli.app import app
 
 GOLDEN = Path(__file__).parent / "golden_options.json"
-ENDS_HERE = {"json", "quiet", "debug", "help"}  # of the command line alone
+ENDS_HERE = {"json", "quiet", "debug", "help", "format"}  # of the command line alone
 
 
 def verbs(command: Any = None, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -57,7 +57,9 @@ def test_no_option_comes_goes_or_changes_unseen() -> None:
     assert json.loads(GOLDEN.read_text()) == json.loads(text)
 
 
-@pytest.mark.parametrize("verb", ["check", "pack", "finetune", "pretrain", "resume", "evaluate", "predict"])
+@pytest.mark.parametrize(
+    "verb", ["check", "pack", "finetune", "pretrain", "resume", "evaluate", "predict", "compare"]
+)
 def test_options_are_the_keywords_of_the_python_function(verb: str) -> None:
     function = getattr(importlib.import_module(f"deitft.jobs.{verb}"), verb)
     keywords = {name: item for name, item in inspect.signature(function).parameters.items() if name != "progress"}
@@ -66,7 +68,7 @@ def test_options_are_the_keywords_of_the_python_function(verb: str) -> None:
     for name, param in typed.items():
         default = keywords[name].default
         if param.param_type_name == "argument":
-            assert default is (inspect.Parameter.empty if param.required else None), name
+            assert default in ((inspect.Parameter.empty,) if param.required else (None, ())), name
         elif default == ():
             assert param.multiple, name
             assert param.default in (None, (), []), name
@@ -96,7 +98,7 @@ def test_every_verb_speaks_json_has_debug_and_explains_itself(path: str, command
 
 
 def test_public_names_are_the_jobs_own_functions() -> None:
-    for name in ("check", "pack", "finetune", "pretrain", "resume", "evaluate", "predict"):
+    for name in ("check", "pack", "finetune", "pretrain", "resume", "evaluate", "predict", "compare"):
         assert getattr(deitft, name) is getattr(importlib.import_module(f"deitft.jobs.{name}"), name)
         assert f"``deitft {name}``" in (importlib.import_module(f"deitft.jobs.{name}").__doc__ or "")
 
