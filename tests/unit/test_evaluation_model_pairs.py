@@ -77,8 +77,11 @@ def test_a_pair_that_only_the_correction_keeps_apart_is_not_told_apart() -> None
         models[name][0, 40 * place : 40 * place + (0, 6, 8, 14)[place]] = False
     pairs = all_pairs(models)
     assert any(pair.found.p < 0.05 <= pair.p for pair in pairs)
+    left = sum(pair.p >= 0.05 for pair in pairs)
+    assert left > 1
     for pair in pairs:
         assert pair.told_apart == (pair.p < 0.05 and pair.found.low > 0)
+        assert pair.needed is None or pair.needed.alpha == 0.05 / left
         if pair.needed is not None:
             assert pair.needed.photos is None or pair.needed.photos > 200
 

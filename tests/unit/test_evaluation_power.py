@@ -55,6 +55,33 @@ def test_the_power_of_mcnemar_equals_every_table_enumerated(photos: int, first: 
     assert mcnemar_power(photos, first, second) == pytest.approx(power, abs=1e-9)
 
 
+def test_the_power_of_mcnemar_with_thousands_of_photos() -> None:
+    """The same sum with the critical counts counted."""
+    photos, first, second = 4000, 0.06, 0.045
+    power = 0.0
+    for n in range(300, 560):  # 420 differ on average, with a deviation of 19
+        k = int((2 * stats.binom.cdf(np.arange(n // 2), n, 0.5) <= 0.05).sum()) - 1
+        rejected = stats.binom.cdf(k, n, 4 / 7) + stats.binom.sf(n - k - 1, n, 4 / 7)
+        power += stats.binom.pmf(n, photos, 0.105) * rejected
+    assert mcnemar_power(photos, first, second) == pytest.approx(power, abs=1e-6)
+
+
+def test_the_power_with_three_seeds_is_that_of_drawn_mean_squares() -> None:
+    """Normal theory, drawn: most of the seeds' mean squares is here what a seed makes of a photo."""
+    found = dataclasses.replace(
+        difference(0.04), sources=Sources(photo=0.02, within_a=0.1, within_b=0.1, between_a=1e-4, between_b=1e-4)
+    )
+    draw, photos, draws = np.random.default_rng(5), 372, 40_000
+    inside = 0.1 / photos
+    photo = 0.02 / photos + 2 * inside / 3
+    squares = (1e-4 + inside) * draw.chisquare(2, (2, draws)) / 2
+    estimate = photo + (np.maximum(0, squares - inside) / 3).sum(axis=0)
+    df = estimate**2 / (photo**2 / (photos - 1) + ((squares / 3) ** 2 / 2).sum(axis=0))
+    seen = 0.04 + np.sqrt(photo + 2e-4 / 3) * draw.standard_normal(draws)
+    power = np.mean(np.abs(seen) > stats.t.ppf(0.975, np.maximum(df, 1)) * np.sqrt(estimate))
+    assert difference_power(found, photos, 3, 3) == pytest.approx(power, abs=0.01)
+
+
 def test_photos_needed_with_one_seed_hold_their_power() -> None:
     found = dataclasses.replace(difference(0.03, seeds=1), only_a=372 * 0.06, only_b=372 * 0.03)
     photos = photos_needed(found).photos
