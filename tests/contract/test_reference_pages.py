@@ -22,9 +22,15 @@ def generate() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def pages(generate: ModuleType) -> dict[str, str]:
+    made: dict[str, str] = generate.pages()
+    return made
+
+
 @pytest.mark.parametrize("name", ["cli.md", "recipe.md", "errors.md", "files.md"])
-def test_a_page_is_up_to_date(name: str, generate: ModuleType) -> None:
-    assert (ROOT / "docs" / "reference" / name).read_text() == generate.pages()[name], "run `make reference`"
+def test_a_page_is_up_to_date(name: str, pages: dict[str, str]) -> None:
+    assert (ROOT / "docs" / "reference" / name).read_text() == pages[name], "run `make reference`"
 
 
 def test_the_tables_inside_the_guides_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
