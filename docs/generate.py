@@ -10,6 +10,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -173,6 +174,7 @@ def field_rows(section: str, kind: type[BaseModel]) -> Iterator[tuple[object, ..
 # The errors
 
 
+@cache
 def error_classes() -> dict[str, type[errors.DeitftError]]:
     """Every error class by name, the base left out."""
     found = {name: item for name, item in vars(errors).items() if isinstance(item, type)}
@@ -192,6 +194,7 @@ def texts_in(node: ast.AST | None) -> list[str]:
     return []
 
 
+@cache
 def ids_in_code() -> dict[str, set[str]]:
     """id -> what it comes as: "exit 65", "warning", "info", gathered from every call in the package."""
     found: dict[str, set[str]] = defaultdict(set)

@@ -51,12 +51,6 @@ def _plain_conversion() -> list[Change]:
     return [("deitft.data.decode:to_rgb", lambda image, *_, **__: (image.convert("RGB"), PhotoNote(0)))]
 
 
-def _no_note_of_extension() -> list[Change]:
-    from deitft.data.colour import PhotoNote
-
-    return [("deitft.data.photo_reader:_extension_note", lambda *_: PhotoNote(0))]
-
-
 def _heic_unknown() -> list[Change]:
     from deitft.data import formats
 
@@ -95,7 +89,9 @@ GUARDS = {
         "D2", "test_D2_d_a_zeroed_middle_is_reported_by_the_decoder",
         _one("deitft.data.decode:whole_jpeg", lambda *_: (None, False)),
     ),
-    "extensions are believed": Guard("D3", "test_D3_ad_content_decides", _no_note_of_extension),
+    "extensions are believed": Guard(
+        "D3", "test_D3_ad_content_decides", _one("deitft.data.photo_reader:_misnamed", lambda *_: False)
+    ),
     "any size is decoded": Guard(
         "D4", "test_D4_abc_the_header_is_enough[a]", _one("deitft.data.decode:_check_size", nothing)
     ),

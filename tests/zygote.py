@@ -24,6 +24,9 @@ HEAVY = (
     "deitft.runs.resume",
     "deitft.runs.evaluating",
     "deitft.runs.predicting",
+    "deitft.runs.checking",
+    "albumentations",
+    "matplotlib.backends.backend_svg",
     "small_net",
 )
 

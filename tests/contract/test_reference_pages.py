@@ -28,9 +28,15 @@ def generate() -> Iterator[ModuleType]:
 NAMES = ("cli.md", "recipe.md", "recipe-origins.md", "errors.md", "files.md", "published.md")
 
 
+@pytest.fixture(scope="module")
+def pages(generate: ModuleType) -> dict[str, str]:
+    made: dict[str, str] = generate.pages()
+    return made
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_page_is_up_to_date(name: str, generate: ModuleType) -> None:
-    assert (ROOT / "docs" / "reference" / name).read_text() == generate.pages()[name], "run `make reference`"
+def test_a_page_is_up_to_date(name: str, pages: dict[str, str]) -> None:
+    assert (ROOT / "docs" / "reference" / name).read_text() == pages[name], "run `make reference`"
 
 
 def test_the_tables_inside_the_guides_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from run_kit import CLASSES, ONE_THREAD, fails, finetune, fingerprints
+from small_net import SMALL
 
 import deitft
 from deitft import errors
@@ -130,7 +131,7 @@ def test_a_keyword_of_another_kind_is_told_by_name(photos: Path, keyword: str, v
 def test_one_text_where_several_are_taken_is_one(whole: Path, photos: Path) -> None:
     planned = deitft.finetune(
         photos,
-        model="deit_ti",
+        model=SMALL,
         pretrained=False,
         probe=False,
         set="train.length=1 steps",

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from run_kit import ONE_THREAD, fails, record_of, signal_at
+from small_net import SMALL
 
 import deitft
 from deitft.core.progress import Silent
@@ -21,7 +22,7 @@ LONG = ("model.image_size=32", "train.length=20000 steps", "train.batch=16", "tr
 def limited(photos: Path, runs_dir: Path, limit: str, *, progress: Silent | None = None, **more: object) -> Path:
     result = deitft.finetune(
         photos,
-        model="mobilenetv2",
+        model=SMALL,
         pretrained=False,
         runs_dir=runs_dir,
         name="a",
