@@ -90,7 +90,8 @@ def compare(
     if data:
         kept: dict[str, Any] = {"model": None, "seed": 0, "probe": True, "resume": False, "allow_changed": ()}
         kept |= {"data": data, "weights": None, "precision": None, "name": None, "log_to": (), "distill": None}
-        kept |= {"teacher": (), "adapt_teacher": None, "teacher_cache": None, "time_limit": None}
+        kept |= {"teacher": (), "adapt_teacher": None, "teacher_cache": None, "cache_views": None}
+        kept |= {"time_limit": None, "price_per_hour": None}
         train = train_request("finetune", given | kept)
     at_least = {"latency_ms": max_latency, "size_mb": max_size, "memory_mb": max_memory}
     request = CompareRequest(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from run_kit import fails
+from run_kit import fails, finetune
 
 from deitft.core.progress import Silent, SilentTask, StopFlag
 from deitft.data.photos import PhotoSet
@@ -24,28 +24,37 @@ from deitft.runs.costing import SAMPLE, measure_costs
 SETTINGS = CostSettings(device="cpu", threads=1, precision="fp32", rounds=4, slice_seconds=0.02, batch_limit=2)
 
 
+@pytest.fixture(scope="module")
+def known(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a model that timm itself knows: what measures it is another process."""
+    folder = tmp_path_factory.mktemp("known")
+    settings = ("model.image_size=32", "train.length=2 steps", "train.batch=16", "train.micro_batch=16")
+    finetune(photos, folder, "run", *settings, model="resnet10t")
+    return folder / "run"
+
+
 @pytest.fixture
 def sample(photos: Path) -> PhotoSet:
     return loose_photos(sorted(photos.rglob("*.jpg")))
 
 
 def test_a_bundle_is_measured_and_a_damaged_one_is_told(
-    whole: Path, sample: PhotoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    known: Path, sample: PhotoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    damaged = shutil.copytree(whole / "best", tmp_path / "damaged")
+    damaged = shutil.copytree(known / "best", tmp_path / "damaged")
     weights = bytearray((damaged / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (damaged / "model.safetensors").write_bytes(weights)
     kept = tmp_path / "kept"
-    report = measure_costs([whole, damaged, tmp_path], sample, settings=SETTINGS)
+    report = measure_costs([known, damaged, tmp_path], sample, settings=SETTINGS)
     good, bad, nothing = report.models
     assert bad.error is not None
     assert (bad.error["id"], bad.latency, bad.memory) == ("S6", None, None)
     assert nothing.error is not None
     assert nothing.error["id"] == "RUN"
     assert good.error is None
-    assert good.bundle == str(whole)
-    assert good.weights_bytes == (whole / "best" / "model.safetensors").stat().st_size
+    assert good.bundle == str(known)
+    assert good.weights_bytes == (known / "best" / "model.safetensors").stat().st_size
     assert good.latency is not None
     assert good.photo is not None
     assert good.memory is not None
@@ -65,32 +74,32 @@ def test_a_bundle_is_measured_and_a_damaged_one_is_told(
     quiet = costing.replace(
         report, models=(good,), noise=costing.noise_of([], load=None, others=None), settings=SETTINGS
     )
-    assert measure_costs([whole], sample, settings=SETTINGS, cache_dir=kept) == quiet
+    assert measure_costs([known], sample, settings=SETTINGS, cache_dir=kept) == quiet
     monkeypatch.setattr(costing._Asker, "report", lambda self, models, about: pytest.fail("measured again"))
-    again = measure_costs([whole / "best"], sample, settings=SETTINGS, cache_dir=kept)
+    again = measure_costs([known / "best"], sample, settings=SETTINGS, cache_dir=kept)
     assert again.models[0].latency == good.latency
-    assert again.models[0].bundle == str(whole / "best")
+    assert again.models[0].bundle == str(known / "best")
     for file in (kept / "costs").iterdir():
         file.write_text("{}")
     with pytest.raises(pytest.fail.Exception, match="measured again"):
-        measure_costs([whole], sample, settings=SETTINGS, cache_dir=kept)
+        measure_costs([known], sample, settings=SETTINGS, cache_dir=kept)
 
 
 def test_a_model_its_process_dies_of_is_told(
-    whole: Path, sample: PhotoSet, monkeypatch: pytest.MonkeyPatch
+    known: Path, sample: PhotoSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dies_of_the_second = (
         "import json, os, sys; n = len(json.loads(sys.stdin.readline())['bundles']);"
         "print(json.dumps({'at': n - 1, 'round': 0}), flush=True); os.kill(os.getpid(), 9)"
     )
     monkeypatch.setattr(costing, "_START", dies_of_the_second)
-    report = measure_costs([whole, whole / "last"], sample, settings=SETTINGS)
+    report = measure_costs([known, known / "last"], sample, settings=SETTINGS)
     for model in report.models:
         assert model.error is not None
         assert model.error["id"] == "COST"
         assert "killed, signal 9: often out of memory" in str(model.error["what"])
     monkeypatch.setattr(costing, "_START", "raise SystemExit('no room')")
-    (model,) = measure_costs([whole], sample, settings=SETTINGS).models
+    (model,) = measure_costs([known], sample, settings=SETTINGS).models
     assert "died (exit status 1: no room)" in str((model.error or {})["what"])
 
 
@@ -103,7 +112,7 @@ def test_the_process_ends_with_the_one_that_asked() -> None:
     assert child.wait(10) == 1
 
 
-def test_a_signal_ends_it(whole: Path, sample: PhotoSet) -> None:
+def test_a_signal_ends_it(known: Path, sample: PhotoSet) -> None:
     stop = StopFlag()
 
     class Told(Silent):
@@ -113,10 +122,10 @@ def test_a_signal_ends_it(whole: Path, sample: PhotoSet) -> None:
             yield SilentTask()
 
     with fails(TerminatedError, "N3"):
-        measure_costs([whole], sample, settings=SETTINGS, progress=Told(), stop=stop)
+        measure_costs([known], sample, settings=SETTINGS, progress=Told(), stop=stop)
 
 
-def test_no_photo_no_costs(whole: Path, sample: PhotoSet) -> None:
+def test_no_photo_no_costs(known: Path, sample: PhotoSet) -> None:
     gone = PhotoSet(Path(), ["/nothing/here.jpg"], sample.labels[:1])
     with fails(MissingInputError, "D1"):
-        measure_costs([whole], gone, settings=SETTINGS)
+        measure_costs([known], gone, settings=SETTINGS)

@@ -81,7 +81,7 @@ def test_the_teacher_is_the_one_that_was_asked(run: Path) -> None:
 
 def test_the_cosines_are_there_layer_by_layer(run: Path) -> None:
     token = token_of(run)
-    assert len(token["layers"]) == 13, "twelve blocks, and what the heads see"
+    assert len(token["layers"]) == 5, "four blocks, and what the heads see"
     assert token["cosine_photos"] == token["n"]
     assert all(-1 <= value <= 1 for value in [token["cosine_in"], *token["layers"]])
 

@@ -172,7 +172,7 @@ def test_photos_without_labels_have_the_teachers_term_and_no_other(logits, kind:
     first, second, teacher = logits
     said = teacher.argmax(1) if kind == "hard" else F.log_softmax(teacher, 1)
     whole = distilled(said, kind=kind, token=False, alpha=1.0)
-    alone = TeacherAlone(whole._plan, lambda batch: said)
+    alone = TeacherAlone(whole.plan, lambda batch: said)
     heads, nonsense = Heads(first, second), Said(torch.full((B, C), math.nan, dtype=torch.float64))
     parts = alone(heads, nonsense)  # type: ignore[arg-type]
     assert parts.keys() == {"total", "teacher"}
