@@ -9,6 +9,7 @@ export COVERAGE_FILE := $(CURDIR)/.coverage
 .PHONY: setup check test demo fmt clean test-slow test-negative-controls reference bench-tables bench-clothing \
 	bench-timm bench-small-data bench-speed bench-time-limit bench-dry-run bench-kill-cost bench-parity \
 	bench-attention bench-resume bench-entries bench-decode-speed bench-aspect bench-leak-worth \
+	bench-distill-finetune bench-distill-scratch bench-distill-speed \
 	bench-cost-repeat
 
 $(STAMP): pyproject.toml constraints.txt
@@ -88,6 +89,15 @@ bench-aspect: $(STAMP)
 
 bench-leak-worth: $(STAMP)
 	$(PY) benchmarks/leak_worth.py
+
+bench-distill-finetune: $(STAMP)
+	$(PY) benchmarks/distill_finetune.py
+
+bench-distill-scratch: $(STAMP)
+	$(PY) benchmarks/distill_scratch.py
+
+bench-distill-speed: $(STAMP)
+	$(PY) benchmarks/distill_speed.py
 
 bench-cost-repeat: $(STAMP)
 	$(PY) benchmarks/cost_repeat.py

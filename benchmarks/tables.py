@@ -304,6 +304,32 @@ def leak_worth(rows: Sequence[Row]) -> str:
     return markdown(head, lines)
 
 
+def by_head(rows: Sequence[Row]) -> str:
+    """Top-1 of each way to read the heads, mean ± standard deviation over seeds; of the last step where it is
+    kept."""
+    lines = []
+    for (data, model, recipe), by_seed in by_kind(rows).items():
+        of = list(by_seed.values())
+        cells = [_cell([row["result"]["top1"] for row in of], 2, 100)]
+        for head in ("class", "distill", "both"):
+            known = [row["heads"][head]["top1"] for row in of if row.get("heads")]
+            cells.append(_cell(known, 2, 100))
+        pooled = [row["last_step"]["both"]["top1"] for row in of if row.get("last_step")]
+        lines.append([recipe, model, data, len(of), *cells, _cell(pooled, 2, 100)])
+    served = ("served", "class head", "distillation head", "both", "last step, val and test")
+    return markdown(("teacher", "model", "data", "seeds", *served), lines)
+
+
+def teaching_speed(rows: Sequence[Row]) -> str:
+    """Medians and spread over rounds, and over what it is without a teacher."""
+    lines = []
+    for name in rows[0]["images_per_second"]:
+        values = [row["images_per_second"][name] for row in rows]
+        ratios = [row["ratio"][name] for row in rows if name in row["ratio"]]
+        lines.append([name, len(rows), _middle(values, 1), _middle(ratios, 2) if ratios else "1"])
+    return markdown(("teacher", "rounds", "images/s: median (range)", "over none: median (range)"), lines)
+
+
 TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "clothing": runs,
     "small-data": runs,
@@ -315,6 +341,9 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "decode-speed": decodes,
     "aspect": aspects,
     "leak-worth": leak_worth,
+    "distill-finetune": by_head,
+    "distill-scratch": by_head,
+    "distill-speed": teaching_speed,
 }
 
 if __name__ == "__main__":

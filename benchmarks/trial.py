@@ -37,6 +37,7 @@ class Trial:
     asked: argparse.Namespace
     settings: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
+    verb: str = "finetune"
 
     @property
     def folder(self) -> Path:
@@ -59,7 +60,7 @@ class Trial:
             settings = [*SMOKE, *(() if self.recipe == "linear-probe" else SMOKE_LENGTH), *settings]
         for setting in {text.partition("=")[0]: text for text in settings}.values():
             words += ["--set", setting]
-        return deitft("finetune", *words)
+        return deitft(self.verb, *words)
 
     def go_on(self) -> list[str]:
         """The command that goes on with it."""
