@@ -15,6 +15,7 @@ from deitft.data.catalog import Catalog
 from deitft.evaluation.cost import CostReport, ModelCost
 from deitft.evaluation.decision import Candidate, decide, pareto_front
 from deitft.evaluation.decision import Verdict as Choice
+from deitft.evaluation.decision_text import Standing
 from deitft.evaluation.metrics import TOP_FIVE_FROM
 from deitft.evaluation.model_difference import TopOne, top_one
 from deitft.evaluation.model_pairs import Pair, all_pairs, seed_note
@@ -50,14 +51,9 @@ def compare_field(table: Field, request: CompareRequest) -> page.Comparison:
     first = table.contenders[0].first
     groups = first.groups(first.test)
     rows = {one.label: _row(one, table.costs, request) for one in table.contenders}
-    choice = decide(
-        [_candidate(one, rows[one.label]) for one in table.contenders],
-        limits=request.limits,
-        margin=request.margin,
-        cost=request.cheapest,
-        groups=first.groups(first.val) if len(first.val) else None,
-    )
-    ordered = sorted((_judged(rows[one.name], one) for one in choice.standings), key=_place)
+    choice = _choice(table.contenders, rows, request) if first.has_val else None
+    standings = {one.name: one for one in choice.standings} if choice else {}
+    ordered = sorted((_judged(row, standings.get(label)) for label, row in rows.items()), key=_place)
     by_label = {one.label: one for one in table.contenders}
     in_order = [by_label[row.label] for row in ordered]
     pairs = _pairs(in_order, groups)
@@ -82,10 +78,22 @@ def compare_field(table: Field, request: CompareRequest) -> page.Comparison:
         notes=[*table.notes, *_cost_notes(table.costs)],
         published=_published(in_order),
         published_notes=[f"Often said: {claim}. In full: {truth}." for claim, truth in MISQUOTED],
-        gates=_gates(request, rows.get(choice.chosen or "")),
+        gates=_gates(request, rows.get(choice.chosen or "") if choice else None),
         command=command_line(),
         made=now(),
         environment=environment(),
+    )
+
+
+def _choice(contenders: Sequence[Contender], rows: Mapping[str, page.Row], request: CompareRequest) -> Choice:
+    """The verdict, by val alone."""
+    first = contenders[0].first
+    return decide(
+        [_candidate(one, rows[one.label]) for one in contenders],
+        limits=request.limits,
+        margin=request.margin,
+        cost=request.cheapest,
+        groups=first.groups(first.val),
     )
 
 
@@ -116,7 +124,7 @@ def _row(one: Contender, costs: CostReport | None, request: CompareRequest) -> p
         calibration_before=_mean([_figure(seen, "calibration_error_before") for seen in one.runs]),
         calibration_after=_mean([_figure(seen, "calibration_error") for seen in one.runs]),
         probe=_probe(run),
-        val=float(one.right("val").mean()) if len(run.val) else None,
+        val=float(one.right("val").mean()) if run.has_val else None,
         parameters=cost.parameters if cost else None,
         size=(run.folder.best / "model.safetensors").stat().st_size,
         training=training,
@@ -217,7 +225,7 @@ def figures_of(row: page.Row) -> dict[str, float | None]:
 
 
 def _candidate(one: Contender, row: page.Row) -> Candidate:
-    """Chosen by val alone; where there are no val photos, nobody can be."""
+    """A contender as the verdict sees it: val alone, and costs."""
     run = one.first
     probe: Any = (run.metrics.get("probe") or {}).get("val_right")
     right = np.array([letter == "1" for letter in probe], np.bool_) if probe else None
@@ -231,8 +239,8 @@ def _val_order(run: Finished, right: npt.NDArray[np.bool_] | None) -> npt.NDArra
     return right[run.val_places]
 
 
-def _judged(row: page.Row, standing: Any) -> page.Row:
-    if standing.status == "undertrained":
+def _judged(row: page.Row, standing: Standing | None) -> page.Row:
+    if standing is not None and standing.status == "undertrained" and standing.probe_top1 is not None:
         below = f"{standing.top1:.1%} on val, its own frozen probe {standing.probe_top1:.1%}"
         return replace(row, status="undertrained", why=below)
     return row
@@ -271,7 +279,9 @@ def _sentence(text: str) -> str:
     return begun if begun.endswith((".", "?", "!")) else f"{begun}."
 
 
-def _verdict(choice: Choice) -> page.Verdict:
+def _verdict(choice: Choice | None) -> page.Verdict:
+    if choice is None:
+        return page.Verdict(label="", sentence="No model is chosen: there are no val photos to choose by.")
     first, *others = choice.sentences
     changes = len(choice.changes)
     kept = len(others) - changes

@@ -95,6 +95,8 @@ def compare_runs(request: CompareRequest, progress: Progress) -> Compared:
                 progress=progress,
                 stop=stop,
             )
+        for run in runs:
+            run.check_labelled()
         tables = contenders_of(runs)
         if not tables:
             raise _nothing(request, failed)
@@ -145,7 +147,9 @@ def _contest(
         allow_leak=train.allow_leak,
     )
     check_writable(request.runs_dir, "choose another place with --runs-dir")
-    wanted = entries(train, request.models, request.seeds, prepared, pin_splits(prepared, request.runs_dir))
+    budget = request.equal_time, request.time_limit is not None
+    pinned = pin_splits(prepared, request.runs_dir)
+    wanted = entries(train, request.models, request.seeds, prepared, pinned, budget)
     known, _ = finished_below(request.runs_dir)
     found, missing = sort_out(wanted, known)
     planned = foretold(missing, progress, stop, time_limit=request.equal_time)

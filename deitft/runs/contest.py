@@ -29,6 +29,8 @@ class Entry:
 
     request: TrainRequest
     signature: str
+    budget: tuple[float | None, bool] = (None, False)
+    """Seconds it gets in the place of its epochs, and whether the whole command has a limit: such a run is another."""
 
     @property
     def model(self) -> str:
@@ -49,7 +51,7 @@ class Entry:
     def name(self) -> str:
         """The run's name: the same whenever the same is asked for, so that it is found again."""
         request = self.request
-        identity = [self.signature, self.asked, request.seed, request.weights, request.pretrained]
+        identity = [self.signature, self.asked, request.seed, request.weights, request.pretrained, *self.budget]
         short = resolve_model(self.model).short_name or self.model.partition(".")[0]
         return f"compare-{short[:40]}-{request.seed}-{sha256_bytes(canonical_json(identity))[:8]}"
 
@@ -75,12 +77,18 @@ class Entry:
             and run.folder.recipe.read_text("utf-8") == self.asked
             and self.request.weights is None
             and not run.shortened
+            and self.budget[0] is None
             and run.signature == self.signature
         )
 
 
 def entries(
-    request: TrainRequest, models: Sequence[str], seeds: Sequence[int], prepared: Prepared, splits: Path
+    request: TrainRequest,
+    models: Sequence[str],
+    seeds: Sequence[int],
+    prepared: Prepared,
+    splits: Path,
+    budget: tuple[float | None, bool],
 ) -> list[Entry]:
     """All runs of a comparison, model by model within a seed: a table fills up evenly.
 
@@ -96,7 +104,7 @@ def entries(
         resolve_model(name)
     signature = signature_of(prepared.catalog.classes, prepared.splits.table(prepared.catalog))
     wanted = replace(request, verb="finetune", splits=splits, dry_run=False, resume=False, time_limit=None)
-    return [Entry(replace(wanted, model=name, seed=seed), signature) for seed in seeds for name in models]
+    return [Entry(replace(wanted, model=name, seed=seed), signature, budget) for seed in seeds for name in models]
 
 
 def pin_splits(prepared: Prepared, folder: Path) -> Path:

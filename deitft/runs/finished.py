@@ -60,6 +60,24 @@ class Finished:
         """What was said of the photos that judge, by content: runs of one signature have them in one order."""
         return self._in_order("predictions.csv")
 
+    def check_labelled(self) -> None:
+        """Only labels can judge.
+
+        Raises:
+            DataError: its figures are agreement with its teacher (id LABELS).
+        """
+        if self.metrics.get("test") is None:
+            raise DataError(
+                f"{self.folder.path} was judged by its teacher, its photos have no labels",
+                "compare it on labelled photos: --test DATA",
+                id="LABELS",
+            )
+
+    @property
+    def has_val(self) -> bool:
+        """Whether there were photos to choose by."""
+        return self.metrics.get("val") is not None
+
     @cached_property
     def val(self) -> Predictions:
         """The same of the photos that chose."""
@@ -159,7 +177,9 @@ def finished_below(runs_dir: Path) -> tuple[list[Finished], list[tuple[str, str]
         if not (path / "run.json").is_file():
             continue
         try:
-            found.append(open_finished(path))
+            run = open_finished(path)
+            run.check_labelled()
+            found.append(run)
         except (DeitftError, OSError, csv.Error) as error:
             others.append((path.name, error.what if isinstance(error, DeitftError) else str(error)))
     return sorted(found, key=lambda run: run.record.started), others

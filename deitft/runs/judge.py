@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from deitft.core.files import read_json
 from deitft.core.keys import permutation
@@ -17,7 +18,7 @@ from deitft.evaluation.baselines import Probe, frozen_features, probe
 from deitft.evaluation.metrics import Metrics, evaluate, fit_temperature
 from deitft.evaluation.predict import predict
 from deitft.evaluation.predictions import Ints, Logits, Predictions, alone
-from deitft.evaluation.scores import top_k_score
+from deitft.evaluation.scores import ranks
 from deitft.evaluation.statistics import wilson_interval
 from deitft.recipe.plan_types import Plan
 from deitft.runs.session import Session
@@ -96,9 +97,12 @@ def probe_start(session: Session) -> dict[str, Any]:
             task.advance()
     if plan.head_start == "probe":
         session.classifier.set_heads([found.weight for found in probes], [found.bias for found in probes])
+    val_right = _fused_right(probes, val_features, val_labels)
     record: dict[str, Any] = {
         "train_photos": len(few),
-        "val_top1": _fused_top1(probes, val_features, val_labels),
+        "val_top1": float(val_right.mean()) if len(val_right) else None,
+        # photo by photo, in the order of splits.csv: a comparison asks whether training has lost something
+        "val_right": "".join("01"[right] for right in val_right.tolist()),
         "penalty_c": [found.c for found in probes],
         "note": "; ".join(
             ([f"on {len(few)} of {len(train)} train photos"] if len(few) < len(train) else [])
@@ -106,21 +110,21 @@ def probe_start(session: Session) -> dict[str, Any]:
         ),
     }
     test_features, test_labels = seen["test"]
-    top1 = _fused_top1(probes, test_features, test_labels)
-    if top1 is not None:
-        interval = wilson_interval(round(top1 * len(test_labels)), len(test_labels))
-        record |= {"top1": top1, "interval": list(interval)}
+    if len(test_labels):
+        right = _fused_right(probes, test_features, test_labels)
+        interval = wilson_interval(int(right.sum()), len(right))
+        record |= {"top1": float(right.mean()), "interval": list(interval)}
     elif not len(val_labels):
         record |= _blind(session, few, train_features[0])
     return record
 
 
-def _fused_top1(probes: Sequence[Probe], features: Sequence[Logits], labels: Ints) -> float | None:
-    """Top-1 of the mean of the probes' logits, one a head; None where there are no photos."""
+def _fused_right(probes: Sequence[Probe], features: Sequence[Logits], labels: Ints) -> npt.NDArray[np.bool_]:
+    """Which photos [N] the mean of the probes' logits gets right, one probe a head."""
     if not len(labels):
-        return None
+        return np.zeros(0, np.bool_)
     logits = np.mean([found.logits(x) for found, x in zip(probes, features, strict=True)], axis=0)
-    return top_k_score(logits, labels, 1)
+    return np.asarray(ranks(logits, labels) < 1)
 
 
 def _blind(session: Session, photos: PhotoSet, features: Logits) -> dict[str, Any]:
