@@ -9,7 +9,7 @@ export COVERAGE_FILE := $(CURDIR)/.coverage
 .PHONY: setup check test demo fmt clean test-slow test-negative-controls reference bench-tables bench-clothing \
 	bench-timm bench-small-data bench-speed bench-time-limit bench-dry-run bench-kill-cost bench-parity \
 	bench-attention bench-resume bench-entries bench-decode-speed bench-aspect bench-leak-worth \
-	bench-distill-finetune bench-distill-scratch bench-distill-speed \
+	bench-distill-finetune bench-distill-scratch bench-distill-speed bench-unlabelled \
 	bench-cost-repeat
 
 $(STAMP): pyproject.toml constraints.txt
@@ -95,6 +95,9 @@ bench-distill-finetune: $(STAMP)
 
 bench-distill-scratch: $(STAMP)
 	$(PY) benchmarks/distill_scratch.py
+
+bench-unlabelled: $(STAMP)
+	$(PY) benchmarks/unlabelled.py
 
 bench-distill-speed: $(STAMP)
 	$(PY) benchmarks/distill_speed.py

@@ -29,9 +29,14 @@ def by_class(root: Path) -> dict[str, list[Path]]:
     return {name: sorted(found[name], key=lambda path: path.name) for name in sorted(found)}
 
 
-def draw(root: Path, size: int, seed: int) -> dict[str, list[Path]]:
-    """``size`` photos in the proportions of the classes; a smaller draw of the same seed lies in a larger one."""
-    photos = by_class(root)
+def draw(
+    root: Path, size: int, seed: int, *, photos: Mapping[str, Sequence[Path]] | None = None
+) -> dict[str, list[Path]]:
+    """``size`` photos in the proportions of the classes; a smaller draw of the same seed lies in a larger one.
+
+    ``photos`` by class are those to draw from; left out: all of all splits.
+    """
+    photos = photos or by_class(root)
     total = sum(map(len, photos.values()))
     shares = {name: size * len(paths) / total for name, paths in photos.items()}
     counts = {name: int(share) for name, share in shares.items()}

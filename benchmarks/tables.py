@@ -30,7 +30,7 @@ def main() -> None:
         rows = list(Ledger(topic, asked.records).rows.values())
         if rows:
             print(f"## {topic}\n\n{TABLES[topic](rows)}\n")
-            for recipe in asked.against if topic in ("clothing", "small-data") else ():
+            for recipe in asked.against if topic in ("clothing", "small-data", "unlabelled") else ():
                 table = differences(rows, recipe)
                 if table:
                     print(f"### against {recipe}\n\n{table}\n")
@@ -341,6 +341,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "decode-speed": decodes,
     "aspect": aspects,
     "leak-worth": leak_worth,
+    "unlabelled": runs,
     "distill-finetune": by_head,
     "distill-scratch": by_head,
     "distill-speed": teaching_speed,
