@@ -75,6 +75,7 @@ class RunRecord:
     environment: dict[str, object] = field(default_factory=environment)
     result: dict[str, object] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    memory_bytes: dict[str, int] = field(default_factory=dict)  # "peak": of the process that ended the run
     findings: list[dict[str, object]] = field(default_factory=list)
     errors: list[dict[str, object]] = field(default_factory=list)
     allowed_changes: list[str] = field(default_factory=list)

@@ -128,7 +128,7 @@ def _row(one: Contender, costs: CostReport | None, request: CompareRequest) -> p
         parameters=cost.parameters if cost else None,
         size=(run.folder.best / "model.safetensors").stat().st_size,
         training=training,
-        training_memory=_most([seen.record.result.get("peak_memory_bytes") for seen in one.runs]),
+        training_memory=_most([seen.record.memory_bytes.get("peak") for seen in one.runs]),
         money=None if request.price is None or training is None else request.price * training / 3600,
         cost=_shown_cost(cost, costs),
     )

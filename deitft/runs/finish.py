@@ -47,6 +47,7 @@ def finish(session: Session, ending: Ending) -> RunResult:
         task.advance()
     record.status, record.ended = "done", now()
     record.seconds["evaluation and report"] = time.perf_counter() - began
+    record.memory_bytes["peak"] = peak_memory(session.plan.device)
     record.seconds["whole command"] = session.elapsed()
     record.write(run.path)
     return finished_result(run, record)
@@ -148,7 +149,6 @@ def _result(session: Session, ending: Ending, judged: Judged) -> dict[str, objec
         "best_which": best.which if best else None,
         "val_agreement" if "val" in judged.unlabelled else "val_top1": judged.val.top1 if judged.val else None,
         "temperature": judged.temperature,
-        "peak_memory_bytes": peak_memory(session.plan.device),
         "rows": [*metric_rows(judged.test, by_teacher=judged.by_teacher), *leak_rows(session_leaks(session, judged))],
     }
 
