@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from run_kit import ONE_THREAD, fails, finetune, record_of, write_photos
 
@@ -184,55 +179,3 @@ def test_mistakes_in_what_is_asked(shop: Path, runs: Path, tmp_path: Path) -> No
     with fails(UsageError, "MODEL") as caught:
         deitft.compare(shop, models="deit_tii", runs_dir=tmp_path)
     assert "deit_ti" in caught.value.line
-
-
-@pytest.mark.slow
-def test_a_killed_comparison_goes_on_and_leaves_nobody_behind(shop: Path, tmp_path: Path) -> None:
-    """Parent killed twice, a child once: no orphan after ten seconds, nothing made twice, the same figures."""
-    words = ["compare", str(shop), "--models", "deit_ti,resnet10t", "--no-pretrained", "--no-costs"]
-    words += ["--threads", "1", "--workers", "1", "--json", "--quiet"]
-    for field in (*SHORT[:1], "train.length=60 steps", *SHORT[2:]):
-        words += ["--set", field]
-
-    def start(place: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "deitft", *words, "--runs-dir", str(place)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-    def until(what: Callable[[], object], seconds: float = 240) -> None:
-        end = time.monotonic() + seconds
-        while not what():
-            assert time.monotonic() < end
-            time.sleep(0.1)
-
-    place = tmp_path / "killed"
-    made = {}
-    for number, (model, whom) in enumerate((("deit_ti", "parent"), ("deit_ti", "child"), ("resnet10t", "parent"))):
-        process = start(place)
-        until(lambda model=model: any(place.glob(f"compare-{model}-*/train.log")))
-        tree = psutil.Process(process.pid).children(recursive=True)
-        if whom == "child":
-            tree[0].kill()
-            output, _ = process.communicate(timeout=240)
-            failed = [row for row in json.loads(output)["tables"][0]["rows"] if row["status"] == "failed"]
-            assert [row["label"] for row in failed] == ["deit_ti, seed 0"]
-        else:
-            process.kill()
-            process.communicate()
-            _, alive = psutil.wait_procs(tree, timeout=10)
-            assert not alive
-        for run in place.glob("compare-*/run.json"):
-            record = json.loads(run.read_text())
-            if record["status"] == "done":
-                assert made.setdefault(run.parent.name, record["ended"]) == record["ended"], number
-    process = start(place)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0
-    for name, ended in made.items():
-        assert json.loads((place / name / "run.json").read_text())["ended"] == ended
-    whole = start(tmp_path / "whole")
-    expected, _ = whole.communicate(timeout=240)
-    figures = [
-        {row["label"]: (row["top1"], row["macro_f1"], row["val"]) for row in json.loads(text)["tables"][0]["rows"]}
-        for text in (output, expected)
-    ]
-    assert figures[0] == figures[1]
