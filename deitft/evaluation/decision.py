@@ -87,7 +87,7 @@ def decide(
         UsageError: a ``cost`` that is not known or better when higher, or a margin that is no share (USAGE).
         DataError: candidates judged on other photos (PAIRS), or groups of another length (GROUPS).
     """
-    _check(margin, cost)
+    check_choice(margin, cost)
     bench = _Bench(candidates, limits, margin, cost, groups, seed)
     inside = bench.inside(limits)
     best = bench.best(inside)
@@ -138,7 +138,12 @@ def undertrained(
     return found if found.high < 0 else None
 
 
-def _check(margin: float | None, cost: str) -> None:
+def check_choice(margin: float | None, cost: str) -> None:
+    """Prove that one can choose by these, before hours are spent on what is chosen from.
+
+    Raises:
+        UsageError: see ``decide``.
+    """
     figure = known_figure(cost)
     if isinstance(figure, str):
         raise UsageError(figure, "name a figure that is better when lower", id="USAGE")

@@ -70,11 +70,14 @@ def compare(
         StoppedError: stopped by a signal; the same call goes on.
     """
     started = time.monotonic()
+    from deitft.evaluation.decision import check_choice
     from deitft.evaluation.requirements import at_most, parse_requirements
     from deitft.runs.compare_request import CompareRequest
     from deitft.runs.comparing import compare_runs
 
     given = dict(locals())
+    share = None if margin is None else margin / 100
+    check_choice(share, cheapest)
     runs, data = _sorted_out(what)
     listed = asked.texts((models,) if isinstance(models, str) else models, "models")
     names = tuple(name.strip() for text in listed for name in text.split(",") if name.strip())
@@ -103,7 +106,7 @@ def compare(
         out=None if out is None else asked.folder(out, "out"),
         test=asked.source(test, (), nested) if test else None,
         limits=tuple(at_most(name, text) for name, text in at_least.items() if text is not None),
-        margin=None if margin is None else margin / 100,
+        margin=share,
         cheapest=cheapest,
         gates=parse_requirements(asked.texts(require, "require")),
         equal_time=duration(equal_time),

@@ -35,7 +35,7 @@ from deitft.runs.compare_training import (
 from deitft.runs.contest import entries, pin_splits, table_folder
 from deitft.runs.costing import measure_costs
 from deitft.runs.finished import Contender, Finished, contenders_of, finished_below, open_finished
-from deitft.runs.folder import check_writable
+from deitft.runs.folder import check_outside, check_writable
 from deitft.runs.prepare import prepare, read_catalog
 from deitft.runs.request import TrainRequest
 
@@ -79,6 +79,7 @@ def compare_runs(request: CompareRequest, progress: Progress) -> Compared:
         others: list[tuple[str, str]] = []
         failed: list[tuple[str, str]] = []
         runs = [open_finished(path) for path in request.runs]
+        _check_out(request, runs)
         if request.train is not None:
             made = _contest(request, request.train, progress, stop)
             if made.plan:
@@ -101,7 +102,14 @@ def compare_runs(request: CompareRequest, progress: Progress) -> Compared:
         if not tables:
             raise _nothing(request, failed)
         found = [
-            _compared(table, failed if number == 0 else [], request, progress, stop)
+            _compared(
+                table,
+                _folder_of(table, request, len(tables)),
+                failed if number == 0 else [],
+                request,
+                progress,
+                stop,
+            )
             for number, table in enumerate(tables)
         ]
     for name, why in others:
@@ -109,6 +117,20 @@ def compare_runs(request: CompareRequest, progress: Progress) -> Compared:
     return Compared(
         tables=tuple(table for table, _ in found), folders=tuple(folder for _, folder in found), others=others
     )
+
+
+def _check_out(request: CompareRequest, runs: Sequence[Finished]) -> None:
+    """Tables and pages are not written among photos, neither those asked about nor those of the runs named."""
+    sources = [Source.read(run.record.data.get("source"), run.plan.data) for run in runs]
+    for data in (*sources, request.test, None if request.train is None else request.train.data):
+        if data is not None and request.out is not None:
+            check_outside(request.out, data, "folder of the comparison", "--out")
+
+
+def _folder_of(table: Sequence[Contender], request: CompareRequest, tables: int) -> Path:
+    """Where a table is written; of several each has a folder of its own, or the last would be all that is left."""
+    own = table_folder(request.out or request.runs_dir, table[0].first.signature)
+    return own if request.out is None or tables > 1 else request.out
 
 
 def _nothing(request: CompareRequest, failed: Sequence[tuple[str, str]]) -> DeitftError:
@@ -131,9 +153,7 @@ class _Made:
     plan: Sequence[tuple[str, str]] = ()
 
 
-def _contest(
-    request: CompareRequest, train: TrainRequest, progress: Progress, stop: StopFlag
-) -> _Made:
+def _contest(request: CompareRequest, train: TrainRequest, progress: Progress, stop: StopFlag) -> _Made:
     """Photos audited and split once; runs found again or made."""
     prepared = prepare(
         train.data,
@@ -160,14 +180,16 @@ def _contest(
         progress.say(f"{name}: {text}")
     ends = None
     if request.time_limit is not None:
-        ends = request.started + request.time_limit - max(LEAST_KEPT_SECONDS, KEPT_FOR_THE_END *
-        request.time_limit)
+        ends = (
+            request.started + request.time_limit - max(LEAST_KEPT_SECONDS, KEPT_FOR_THE_END * request.time_limit)
+        )
     done, failed = train_missing(planned, progress, stop, equal_time=request.equal_time, ends=ends)
     return _Made(runs=[*found, *done], failed=[(entry.title, why) for entry, why in failed])
 
 
 def _compared(
     contenders: list[Contender],
+    folder: Path,
     failed: Sequence[tuple[str, str]],
     request: CompareRequest,
     progress: Progress,
@@ -179,7 +201,6 @@ def _compared(
     table = Field(contenders=contenders, failed=failed, costs=costs, catalog=catalog, notes=notes)
     with progress.task("judging and drawing", 1) as task:
         data = compare_field(table, request)
-        folder = request.out or table_folder(request.runs_dir, contenders[0].first.signature)
         write_files(folder, data)
         task.advance()
     return data, folder

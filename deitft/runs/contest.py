@@ -61,8 +61,9 @@ class Entry:
         return RunFolder(self.request.runs_dir / self.name)
 
     def words(self, *, time_limit: float | None, dry_run: bool = False) -> list[str]:
-        """The command line that makes the run."""
-        request = replace(self.request, name=self.name, time_limit=time_limit, dry_run=dry_run)
+        """The command line that makes the run. A dry run has no name: its folder may be there, half done."""
+        name = None if dry_run else self.name
+        request = replace(self.request, name=name, time_limit=time_limit, dry_run=dry_run)
         return request.as_command()[1:]
 
     def is_answered_by(self, run: Finished) -> bool:

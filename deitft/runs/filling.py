@@ -21,7 +21,7 @@ from deitft.data.stream import Batch, TrainStream
 from deitft.errors import DataError, GateError, MissingInputError, OutputError, UsageError
 from deitft.objectives.teacher_cache import HEADER, TeacherCache, Words
 from deitft.recipe.plan_types import Plan
-from deitft.runs.folder import RunFolder
+from deitft.runs.folder import RunFolder, check_outside
 from deitft.runs.learning import LazyTeacher, cache_header, remembering, view_steps
 from deitft.runs.measure import free_bytes
 from deitft.runs.request import TrainRequest
@@ -92,6 +92,8 @@ def teacher_cache_of(
         raise UsageError(
             f"{run.name} has no teacher: nothing to remember", "name a run that was begun with --teacher", id="CACHE"
         )
+    if request.teacher_cache is not None and verify is None:
+        check_outside(request.teacher_cache, request.data, "teacher's cache", "--teacher-cache")
     machine = machine_of(plan, request)
     deterministic(machine.threads)
     stop = StopFlag()

@@ -86,7 +86,10 @@ class Finished:
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
         """``metrics.json``."""
-        value = read_json(self.folder.path / "metrics.json")
+        path = self.folder.path / "metrics.json"
+        if not path.is_file():
+            raise DataError(f"{path} is gone", "a finished run has one: the run was changed by hand", id="RUN")
+        value = read_json(path)
         return value if isinstance(value, dict) else {}
 
     @property
@@ -205,6 +208,10 @@ class Contender:
     def right(self, split: str) -> npt.NDArray[np.bool_]:
         """Which photos each seed got right, bool [S, N]; ``split`` "val" or "test" (what judges)."""
         found = [run.val if split == "val" else run.test for run in self.runs]
+        for run, one in zip(self.runs, found, strict=True):
+            if len(one) != len(found[0]):
+                what = f"{run.folder.path} answered {len(one)} {split} photos, {self.first.folder.path} {len(found[0])}"
+                raise DataError(what, "a file of predictions was cut off or changed by hand", id="RUN")
         return np.stack([one.logits().argmax(axis=1) == one.labels for one in found])
 
 

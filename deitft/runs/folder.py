@@ -151,6 +151,21 @@ def check_writable(place: Path, hint: str) -> None:
         raise OutputError(error.what, hint, id="C5") from error
 
 
+def check_outside(place: Path, data: Source, what: str, option: str) -> None:
+    """Prove that a folder is not among the photos. ``what`` it is, and the ``option`` that names another.
+
+    Raises:
+        OutputError: it lies inside the data (id C5, exit 73).
+    """
+    inside = data.holds(place)
+    if inside is not None:
+        raise OutputError(
+            f"the {what} {place} lies inside the data {inside}",
+            f"nothing is written into your data; choose another place with {option}",
+            id="C5",
+        )
+
+
 def check_place(runs_dir: Path, name: str | None, data: Source) -> None:
     """Prove that a run folder can be made, before any photo is read; leaves nothing behind.
 
@@ -162,13 +177,7 @@ def check_place(runs_dir: Path, name: str | None, data: Source) -> None:
         raise UsageError(
             f'"{name}" cannot name a run', "use letters, digits, dots, dashes and underscores", id="RUN"
         )
-    inside = data.holds(runs_dir)
-    if inside is not None:
-        raise OutputError(
-            f"the runs folder {runs_dir} lies inside the data {inside}",
-            "nothing is written into your data; choose another place with --runs-dir",
-            id="C5",
-        )
+    check_outside(runs_dir, data, "runs folder", "--runs-dir")
     if name is not None and (runs_dir / name).exists():
         raise _taken(runs_dir / name)
     existing = runs_dir

@@ -66,6 +66,8 @@ def train(request: TrainRequest) -> RunResult:
     classes = classes_of(request, named)
     check_loggers(request.log_to)
     folder.check_place(request.runs_dir, request.name, request.data)
+    if request.teacher_cache is not None:
+        folder.check_outside(request.teacher_cache, request.data, "teacher's cache", "--teacher-cache")
     machine = choose(
         request.device,
         threads=request.threads,

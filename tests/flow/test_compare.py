@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from run_kit import ONE_THREAD, fails, finetune, record_of, write_photos
 
@@ -14,7 +20,8 @@ import deitft
 from deitft.cli.app import main
 from deitft.core.files import read_json
 from deitft.core.records import parse_csv_text
-from deitft.errors import DataError, MissingInputError, UsageError
+from deitft.errors import DataError, MissingInputError, OutputError, UsageError
+from deitft.runs.contest import Entry
 
 CLASSES = ("boot", "dress", "hat", "pants", "shirt", "shoe")
 SHORT = ("model.image_size=32", "train.length=4 steps", "train.batch=16", "train.micro_batch=16")
@@ -111,6 +118,9 @@ def test_other_splits_are_another_table(runs: Path, shop: Path, tmp_path: Path) 
     assert len(found.tables) == 2
     assert all(len(table.rows) == 1 for table in found.tables)
     assert len(set(found.folders)) == 2
+    found = deitft.compare(runs_dir=tmp_path / "runs", costs=False, out=tmp_path / "out")
+    assert sorted(found.folders) == sorted(page.parent for page in (tmp_path / "out").rglob("compare.html"))
+    assert len(set(found.folders)) == 2
 
 
 def test_a_run_that_is_not_finished_is_named(runs: Path, tmp_path: Path) -> None:
@@ -179,3 +189,114 @@ def test_mistakes_in_what_is_asked(shop: Path, runs: Path, tmp_path: Path) -> No
     with fails(UsageError, "MODEL") as caught:
         deitft.compare(shop, models="deit_tii", runs_dir=tmp_path)
     assert "deit_ti" in caught.value.line
+
+
+def test_a_run_that_was_begun_does_not_stand_in_its_own_way(shop: Path, tmp_path: Path) -> None:
+    """The plan of a comparison that was stopped or killed foretells the half-made run like any other."""
+    asked = {
+        "models": "deit_ti",
+        "set": SHORT,
+        "pretrained": False,
+        "runs_dir": tmp_path / "runs",
+        "dry_run": True,
+    }
+    asked |= {name: value for name, value in ONE_THREAD.items() if name != "precision"}
+    names: list[str] = []
+    words = Entry.words
+
+    def noted(entry: Entry, **more: Any) -> list[str]:
+        names.append(entry.name)
+        entry.folder.path.mkdir(parents=True, exist_ok=True)
+        return words(entry, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Entry, "words", noted)
+        plan = dict(deitft.compare(shop, **asked).plan)
+    assert len(names) == 1
+    assert (tmp_path / "runs" / names[0]).is_dir()
+    assert "already there" not in plan["deit_ti, seed 0"]
+    assert not plan["To be trained"].endswith(" 0.0 s in all")
+
+
+def test_what_cannot_be_chosen_by_is_said_before_training(shop: Path, tmp_path: Path) -> None:
+    for wrong in ({"margin": -1}, {"margin": float("nan")}, {"cheapest": "nonsense"}, {"cheapest": "top1"}):
+        with fails(UsageError, "USAGE"):
+            deitft.compare(shop, models="deit_ti", runs_dir=tmp_path / "runs", **wrong)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_is_written_among_photos(shop: Path, runs: Path, tmp_path: Path) -> None:
+    before = sorted(shop.rglob("*"))
+    with fails(OutputError, "C5"):
+        deitft.compare(shop, models="deit_ti", runs_dir=tmp_path, out=shop / "out")
+    with fails(OutputError, "C5"):
+        deitft.compare(runs / "deit-0", out=shop / "out", costs=False)
+    with fails(OutputError, "C5"):
+        deitft.finetune(shop, teacher_cache=shop / "cache", runs_dir=tmp_path, model="deit_ti", pretrained=False)
+    assert sorted(shop.rglob("*")) == before
+
+
+def test_damaged_runs_are_named(runs: Path, tmp_path: Path) -> None:
+    for name in ("deit-0", "deit-1"):
+        shutil.copytree(runs / name, tmp_path / name)
+    file = tmp_path / "deit-1" / "predictions.csv"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:4]))
+    with fails(DataError, "RUN") as caught:
+        deitft.compare([tmp_path / "deit-0", tmp_path / "deit-1"], costs=False, out=tmp_path / "out")
+    assert "deit-1 answered 3" in caught.value.line
+    (tmp_path / "deit-0" / "metrics.json").unlink()
+    with fails(DataError, "RUN") as caught:
+        deitft.compare(tmp_path / "deit-0", costs=False, out=tmp_path / "out")
+    assert "metrics.json is gone" in caught.value.line
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on_and_leaves_nobody_behind(shop: Path, tmp_path: Path) -> None:
+    """Parent killed twice, a child once: no orphan after ten seconds, nothing made twice, the same figures."""
+    words = ["compare", str(shop), "--models", "deit_ti,resnet10t", "--no-pretrained", "--no-costs"]
+    words += ["--threads", "1", "--workers", "1", "--json", "--quiet"]
+    for field in (*SHORT[:1], "train.length=60 steps", *SHORT[2:]):
+        words += ["--set", field]
+
+    def start(place: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "deitft", *words, "--runs-dir", str(place)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def until(what: Callable[[], object], seconds: float = 240) -> None:
+        end = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+    place = tmp_path / "killed"
+    made = {}
+    for number, (model, whom) in enumerate((("deit_ti", "parent"), ("deit_ti", "child"), ("resnet10t", "parent"))):
+        process = start(place)
+        until(lambda model=model: any(place.glob(f"compare-{model}-*/train.log")))
+        tree = psutil.Process(process.pid).children(recursive=True)
+        if whom == "child":
+            tree[0].kill()
+            output, _ = process.communicate(timeout=240)
+            failed = [row for row in json.loads(output)["tables"][0]["rows"] if row["status"] == "failed"]
+            assert [row["label"] for row in failed] == ["deit_ti, seed 0"]
+        else:
+            process.kill()
+            process.communicate()
+            _, alive = psutil.wait_procs(tree, timeout=10)
+            assert not alive
+        for run in place.glob("compare-*/run.json"):
+            record = json.loads(run.read_text())
+            if record["status"] == "done":
+                assert made.setdefault(run.parent.name, record["ended"]) == record["ended"], number
+    process = start(place)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0
+    for name, ended in made.items():
+        assert json.loads((place / name / "run.json").read_text())["ended"] == ended
+    whole = start(tmp_path / "whole")
+    expected, _ = whole.communicate(timeout=240)
+    figures = [
+        {row["label"]: (row["top1"], row["macro_f1"], row["val"]) for row in json.loads(text)["tables"][0]["rows"]}
+        for text in (output, expected)
+    ]
+    assert figures[0] == figures[1]
