@@ -55,7 +55,7 @@ def recipes_list(json: options.Json = False, quiet: options.Quiet = False, debug
 
 
 @recipes.command("show")
-def recipesshow(
+def recipes_show(
     recipe: options.RecipeArgument,
     json: options.Json = False,
     quiet: options.Quiet = False,

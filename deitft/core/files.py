@@ -212,15 +212,3 @@ def open_private(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise PermissionError(errno.EPERM, "belongs to another user", str(path))
     return os.fdopen(descriptor, "rb")
-
-
-@contextlib.contextmanager
-def removed_after(path: Path) -> Iterator[Path]:
-    """A path that is gone when the block ends, whatever happened in it."""
-    try:
-        yield path
-    finally:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)

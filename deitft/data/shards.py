@@ -30,7 +30,6 @@ from deitft.data.walk import file_kind, is_folder, is_junk_folder
 from deitft.errors import DataError, MissingInputError
 
 TAR = ".tar"
-OUTSIDE_SHARDS = "outside the shards"
 
 
 @dataclass(frozen=True, slots=True)

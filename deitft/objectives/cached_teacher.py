@@ -5,7 +5,6 @@ Legend: B images, C classes, K classes kept a view.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -80,14 +79,3 @@ class CachedTeacher:
 def kept_of(classes: int, wanted: int | None) -> int:
     """Classes kept a view for soft targets: as wanted, else all up to 16, at most all there are."""
     return min(classes, wanted or min(classes, 16))
-
-
-def bytes_a_view(kept: int, precision: str) -> int:
-    """Bytes on disk of one answer."""
-    return word_type(kept, precision).itemsize
-
-
-def mass_kept(log_probabilities: Tensor, kept: int) -> float:
-    """Share of the teacher's probability that ``kept`` classes hold, mean over images: what a cache would lose."""
-    top = log_probabilities.topk(min(kept, log_probabilities.shape[1]), dim=1).values
-    return math.fsum(top.double().exp().sum(dim=1).tolist()) / len(top)

@@ -17,7 +17,6 @@ from deitft.runs.contest import Entry
 from deitft.runs.finished import Finished, open_finished
 
 _EPOCH = re.compile(r"^epoch ")
-_STEP = re.compile(r"^training \S+: (.*)$")
 KEPT_FOR_THE_END = 0.05
 """Share of a time limit that is kept for measuring costs and for the page."""
 LEAST_KEPT_SECONDS = 20.0
