@@ -12,7 +12,7 @@ from deitft.cli import console, options
 from deitft.cli.completion import complete_runs
 from deitft.cli.options import DATA, MACHINE, MODEL, OUTPUT, TRAINING
 from deitft.cli.work import run_job, show
-from deitft.errors import GateError
+from deitft.errors import GateError, MissingInputError
 from deitft.reporting.visible import visible
 
 if TYPE_CHECKING:
@@ -174,9 +174,21 @@ def compare(
     else:
         for number, table in enumerate(result.tables):
             _print(table, result.folders[number], wanted, quiet=quiet)
+    _raise_if_failed(result)
     missed = [text for table in result.tables for _, met, text in table.gates if not met]
     if missed:
         raise GateError("; ".join(missed), "", id="GATE")
+
+
+def _raise_if_failed(result: Compared) -> None:
+    """The table stands without the runs that failed, but a script has to hear of them."""
+    rows = [row for table in result.tables for row in table.rows]
+    if failed := [row for row in rows if row.status == "failed"]:
+        raise MissingInputError(
+            f"{len(failed)} of {len(rows)} were not finished; {failed[0].label}: {failed[0].why}",
+            "mend that and run the same command: finished runs are used again",
+            id="RUN",
+        )
 
 
 def _print(table: Comparison, folder: Path, wanted: str, *, quiet: bool) -> None:

@@ -56,6 +56,9 @@ FIGURES: Mapping[str, Figure] = MappingProxyType(
 )
 """Every figure that ``--require`` knows; latency is the median at batch 1, MB are 10^6 bytes."""
 
+MEASURED = frozenset(("latency_ms", "latency_p95_ms", "photos_per_second", "memory_mb", "parameters_m", "gflops"))
+"""Figures that are known only where costs are measured."""
+
 _SIGNS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
     {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 )
@@ -162,7 +165,7 @@ def _read(text: str) -> Requirement | str:
         return f'"{text.strip()}": {name} is better when {"higher" if better == ">=" else "lower"}, write {better}'
     number = _VALUE.fullmatch(value)
     if number is None:
-        return f'"{value}" is not a number'
+        return f'"{value}" is no number from 0 on'
     unit = number.group(2).lower()
     if unit not in figure.units:
         known = ", ".join(each for each in figure.units if each)

@@ -14,6 +14,7 @@ from deitft.runs import asked
 from deitft.runs.typed import duration, train_request
 
 if TYPE_CHECKING:
+    from deitft.evaluation.requirements import Requirement
     from deitft.runs.comparing import Compared
 
 
@@ -76,8 +77,13 @@ def compare(
     from deitft.runs.comparing import compare_runs
 
     given = dict(locals())
+    most = {"latency_ms": max_latency, "size_mb": max_size, "memory_mb": max_memory}
     share = None if margin is None else margin / 100
+    limits = tuple(at_most(name, text) for name, text in most.items() if text is not None)
+    gates = parse_requirements(asked.texts(require, "require"))
     check_choice(share, cheapest)
+    if not costs:
+        _check_unmeasured([*limits, *gates], cheapest if share is not None else "")
     runs, data = _sorted_out(what)
     listed = asked.texts((models,) if isinstance(models, str) else models, "models")
     names = tuple(name.strip() for text in listed for name in text.split(",") if name.strip())
@@ -96,7 +102,6 @@ def compare(
         kept |= {"teacher": (), "adapt_teacher": None, "teacher_cache": None, "cache_views": None}
         kept |= {"time_limit": None, "price_per_hour": None}
         train = train_request("finetune", given | kept)
-    at_least = {"latency_ms": max_latency, "size_mb": max_size, "memory_mb": max_memory}
     request = CompareRequest(
         runs=runs,
         train=train,
@@ -105,10 +110,10 @@ def compare(
         runs_dir=asked.folder(runs_dir, "runs_dir"),
         out=None if out is None else asked.folder(out, "out"),
         test=asked.source(test, (), nested) if test else None,
-        limits=tuple(at_most(name, text) for name, text in at_least.items() if text is not None),
+        limits=limits,
         margin=share,
         cheapest=cheapest,
-        gates=parse_requirements(asked.texts(require, "require")),
+        gates=gates,
         equal_time=duration(equal_time),
         time_limit=duration(time_limit),
         price=price_per_hour,
@@ -120,6 +125,19 @@ def compare(
     )
     with pixel_limit(asked.pixels(max_pixels)):
         return compare_runs(request, progress or Silent())
+
+
+def _check_unmeasured(required: Sequence[Requirement], cheapest: str) -> None:
+    """What nobody measures can be no reason."""
+    from deitft.evaluation.requirements import MEASURED
+
+    names = [one.name for one in required] + [cheapest]
+    if unknown := [name for name in names if name in MEASURED]:
+        raise UsageError(
+            f"{unknown[0]} is asked for, and --no-costs does not measure it",
+            "leave out --no-costs, or judge by size_mb",
+            id="USAGE",
+        )
 
 
 def _sorted_out(what: str | Path | Sequence[str | Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:

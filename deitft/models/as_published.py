@@ -14,7 +14,7 @@ from deitft.errors import DataError, UsageError
 from deitft.models import imagenet
 from deitft.models.build import Classifier, build
 from deitft.models.published import Reference, of_weights
-from deitft.models.sources import WeightSource, find
+from deitft.models.sources import WeightSource, find_needed
 from deitft.models.weights import LoadReport, load, preprocessing_of
 from deitft.models.zoo import ModelChoice, plain_variant, resolve
 from deitft.recipe.preprocessing import Preprocessing
@@ -85,7 +85,7 @@ def as_published(
             (ids S1, S6).
     """
     choice = resolve(model)
-    source = find(choice, weights=weights, weights_dir=weights_dir)
+    source = find_needed(choice, weights=weights, weights_dir=weights_dir)
     notes = [choice.note] if choice.note else []
     plain = plain_variant(choice.architecture)
     if plain is not None and source.architecture == plain:
@@ -95,7 +95,7 @@ def as_published(
     found = _loaded(choice, source)
     if plain is not None and "dist_token" in found[1].started:  # a file, which does not say what it holds
         choice = _one_token(plain, choice.tag)
-        source = find(choice, weights=str(source.path))
+        source = find_needed(choice, weights=str(source.path))
         notes.append(f"these weights have one token: {choice.timm_name} is measured, not {model}")
         found = _loaded(choice, source)
     classifier, report = found

@@ -25,9 +25,8 @@ CONFIG_LIMIT = 8 * 1024 * 1024
 CONNECT_SECONDS = 4.0
 """How long the hub may take to answer a first call before it counts as out of reach."""
 
-_WAYS_OUT = (
-    "name some with --weights or --weights-dir (DEITFT_WEIGHTS_DIR), or start at random with --no-pretrained"
-)
+_NAME_SOME = "name some with --weights or --weights-dir (DEITFT_WEIGHTS_DIR)"
+_WAYS_OUT = f"{_NAME_SOME}, or start at random with --no-pretrained"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +99,22 @@ def find(
             if (folder / name).is_dir():
                 return _from_folder(choice, folder / name, "folder")
     return _from_hub(choice, folder)
+
+
+def find_needed(
+    choice: ModelChoice, *, weights: str | None = None, weights_dir: Path | None = None
+) -> WeightSource:
+    """``find`` where random weights are of no use: its errors do not offer them.
+
+    Raises:
+        UnavailableError, MissingInputError, DataError: see ``find``.
+    """
+    try:
+        return find(choice, weights=weights, weights_dir=weights_dir)
+    except (UnavailableError, MissingInputError) as error:
+        if error.hint != _WAYS_OUT:
+            raise
+        raise type(error)(error.what, _NAME_SOME, id=error.id) from error
 
 
 def _named(choice: ModelChoice, path: Path) -> WeightSource:

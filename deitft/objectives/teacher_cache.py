@@ -14,7 +14,7 @@ Legend: B views a step, K classes kept a view (soft), C classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -125,33 +125,17 @@ class TeacherCache:
         self._open()
 
     def _open(self) -> None:
-        path = self.folder / HEADER
-        if path.is_file():
-            stored = read_json(path)
-            if not isinstance(stored, dict) or stored.get("version") != CACHE_VERSION:
-                raise DataError(
-                    f"{path} is not the header of a teacher's cache", "name another folder", id="CACHE"
-                )
-            differences = compare(stored, self.header.record())
-            if differences:
-                raise RecipeError(
-                    f"{self.folder} holds a teacher's answers for other views: {'; '.join(differences)}",
-                    "name another --teacher-cache, or repeat the settings it was made with",
-                    id="CACHE",
-                    details={"differences": differences},
-                )
-            other = compare(stored, self.header.record(), part="exact")
-            self.inexact = "; ".join(other)
+        stored = stored_header(self.folder, self.header)
+        if stored is not None:
+            self.inexact = "; ".join(compare(stored, self.header.record(), part="exact"))
             return
-        if self.folder.exists() and any(self.folder.iterdir()):
-            raise OutputError(f"{self.folder} holds something else", "name an empty folder", id="CACHE")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
                 f"cannot make {self.folder}: {error.strerror}", "name another folder", id="CACHE"
             ) from error
-        write_json(path, self.header.record())
+        write_json(self.folder / HEADER, self.header.record())
 
     def read(self, step: int) -> Words:
         """The answers of a step, [B]; where nobody has asked yet ``classes`` is ``UNKNOWN``."""
@@ -221,6 +205,33 @@ class TeacherCache:
         return words
 
 
+def stored_header(folder: Path, header: CacheHeader) -> Mapping[str, Any] | None:
+    """What the cache in a folder says of itself, None where there is none yet. Writes nothing.
+
+    Raises:
+        RecipeError: it holds answers for other views (id CACHE); every difference is named.
+        DataError: its header cannot be read (id CACHE).
+        OutputError: the folder holds something else (id CACHE).
+    """
+    path = folder / HEADER
+    if not path.is_file():
+        if folder.exists() and any(folder.iterdir()):
+            raise OutputError(f"{folder} holds something else", "name an empty folder", id="CACHE")
+        return None
+    stored = read_json(path)
+    if not isinstance(stored, dict) or stored.get("version") != CACHE_VERSION:
+        raise DataError(f"{path} is not the header of a teacher's cache", "name another folder", id="CACHE")
+    differences = compare(stored, header.record())
+    if differences:
+        raise RecipeError(
+            f"{folder} holds a teacher's answers for other views: {'; '.join(differences)}",
+            "name another --teacher-cache, or repeat the settings it was made with",
+            id="CACHE",
+            details={"differences": differences},
+        )
+    return stored
+
+
 def _digest(number: int, payload: bytes) -> bytes:
     return blake2b(payload, digest_size=_DIGEST, salt=number.to_bytes(8, "little")).digest()
 
@@ -261,7 +272,9 @@ def _difference(name: str, stored: object, wanted: object) -> str:
 
 
 def _flat(value: object, name: str = "") -> dict[str, object]:
-    """Leaves of a table by dotted name; lists are leaves, in the form that JSON gives them back."""
+    """Leaves of a table by dotted name; lists of anything but tables are leaves, as JSON gives them back."""
+    if isinstance(value, Sequence) and value and all(isinstance(item, Mapping) for item in value):
+        value = {str(number): item for number, item in enumerate(value)}
     if isinstance(value, Mapping):
         inner = (_flat(item, f"{name}.{key}" if name else str(key)) for key, item in value.items())
         return {key: leaf for part in inner for key, leaf in part.items()}

@@ -83,7 +83,10 @@ def count_steps(
     if recipe.optim.warmup != "auto":
         warmup = convert.steps("optim.warmup", recipe.optim.warmup, auto_epochs=0.0)
         if warmup >= max(total, 1):
-            mistakes.append(f"optim.warmup {recipe.optim.warmup} leaves nothing of train.length ({total} steps)")
+            mistakes.append(
+                f"optim.warmup {recipe.optim.warmup} leaves nothing of train.length ({total} steps): "
+                "take a shorter one, as --set optim.warmup=auto"
+            )
     if max_steps is not None and max_steps < 1:
         mistakes.append(f"max_steps is {max_steps}, want at least 1")
     elif max_steps is not None and max_steps < total:

@@ -171,7 +171,8 @@ def markdown(data: Comparison) -> str:
         parts.append("\n".join(f"- {_plain(note)}" for note in data.notes))
     columns_, rows_ = data.published
     if rows_:
-        parts += ["### As published, on ImageNet-1k (not measured here)", _markdown_table(columns_, rows_)]
+        title = "<details><summary>As published, on ImageNet-1k (not measured here)</summary>"
+        parts += [title, _markdown_table(columns_, rows_), "</details>"]
     return "\n\n".join(parts) + "\n"
 
 

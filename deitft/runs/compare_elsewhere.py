@@ -93,8 +93,8 @@ def _refuse_seen(run: Finished, photos: Source, chosen: Catalog, progress: Progr
         how = "the same as" if same else "almost the same as"
         found = same or near
         raise DataError(
-            f"{counted(len(found), 'photo')} of {photos} {'is' if len(found) == 1 else 'are'} {how} some that {run.folder.name} was trained on or "
-            f"chosen by, first: {shown(found[0])}",
+            f"{counted(len(found), 'photo')} of {photos} {'is' if len(found) == 1 else 'are'} {how} some that "
+            f"{run.folder.name} was trained on or chosen by, first: {shown(found[0])}",
             "take them out: what a model has seen flatters it",
             id="D11",
             files=tuple(found),

@@ -36,8 +36,7 @@ LARGEST = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """All that stands in one table: contenders, runs that failed (label, why), costs, and the photos themselves.
-    """
+    """All that stands in one table: contenders, runs that failed (label, why), costs, and the photos."""
 
     contenders: Sequence[Contender]
     failed: Sequence[tuple[str, str]] = ()
@@ -66,7 +65,7 @@ def compare_field(table: Field, request: CompareRequest) -> page.Comparison:
         fingerprint=first.plan.data_fingerprint,
         rows=[*ordered, *(page.Row(label=label, status="failed", why=why) for label, why in table.failed)],
         pairs=[_pair(pair) for pair in pairs],
-        verdict=_verdict(choice),
+        verdict=_verdict(choice, pairs),
         groups=len(set(groups)) if groups else None,
         class_lines=class_lines(in_order),
         agreement=agreement(in_order),
@@ -279,7 +278,7 @@ def _sentence(text: str) -> str:
     return begun if begun.endswith((".", "?", "!")) else f"{begun}."
 
 
-def _verdict(choice: Choice | None) -> page.Verdict:
+def _verdict(choice: Choice | None, pairs: Sequence[Pair]) -> page.Verdict:
     if choice is None:
         return page.Verdict(label="", sentence="No model is chosen: there are no val photos to choose by.")
     first, *others = choice.sentences
@@ -288,9 +287,22 @@ def _verdict(choice: Choice | None) -> page.Verdict:
     return page.Verdict(
         label=choice.chosen or "",
         sentence=_sentence(first),
-        reasons=[_sentence(text) for text in others[:kept]],
+        reasons=[*map(_sentence, others[:kept]), *_better_on_test(choice.chosen, pairs)],
         changes=[_sentence(text) for text in others[kept:]],
     )
+
+
+def _better_on_test(chosen: str | None, pairs: Sequence[Pair]) -> list[str]:
+    """Who was shown to be better than the chosen one by the photos that judge: val says something else."""
+    better = [pair.a for pair in pairs if pair.b == chosen and pair.found.low > 0]
+    better += [pair.b for pair in pairs if pair.a == chosen and pair.found.high < 0]
+    if not better:
+        return []
+    names = " and ".join(better)
+    return [
+        f"{names} did better than {chosen} on test, by more than chance explains. The choice is still val's: "
+        "one made by test would flatter itself. More val photos, or more seeds, would settle it."
+    ]
 
 
 def _front(rows: Sequence[page.Row], name: str) -> list[str]:
@@ -309,9 +321,11 @@ def _published(contenders: Sequence[Contender]) -> tuple[Sequence[str], Sequence
 
 
 def _gates(request: CompareRequest, chosen: page.Row | None) -> list[tuple[str, bool, str]]:
-    """What was required of the chosen model, on the photos that judge."""
+    """What was required of the chosen model, on the photos that judge; the limits, where nobody keeps them."""
     if chosen is None:
-        return [(str(one), False, "no model was chosen") for one in request.gates]
+        return [
+            (str(one), False, f"no model was chosen that keeps {one}") for one in (*request.limits, *request.gates)
+        ]
     figures = figures_of(chosen) | {
         "top1": chosen.top1.value,
         "top5": chosen.top5.value,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from deitft.core.progress import Progress, StopFlag, Task
 from deitft.core.units import format_seconds
+from deitft.data.catalog import counted
 from deitft.errors import DeitftError, UsageError
 from deitft.runs.children import Ended, run_child
 from deitft.runs.contest import Entry
@@ -112,7 +113,7 @@ def train_missing(
             limit = _share(missing[number:], ends - time.monotonic(), equal_time)
         progress.say(f"{number + 1} of {len(missing)}: {item.entry.title} in {item.entry.folder.path}")
         ended = _train(item, limit, progress, stop)
-        _raise_if_stopped(stop)
+        _raise_if_stopped(stop, item.entry)
         run = _own(item.entry)
         if run is None:
             failed.append((item.entry, ended.why or "it left no finished run"))
@@ -140,12 +141,8 @@ def _train(item: Missing, limit: float | None, progress: Progress, stop: StopFla
     """One run, begun or gone on with; its epochs are told, and a bar moves with the clock."""
     entry = item.entry
     folder = entry.folder
-    if folder.path.is_dir() and not (folder.path / "run.json").exists():
-        with suppress(OSError):
-            folder.path.rmdir()  # killed before it wrote a thing
-    words = entry.words(time_limit=limit)
-    if (folder.path / "run.json").exists() and folder.plan.exists():
-        words = ["resume", str(folder.path)]
+    folder.clear_unbegun()
+    words = ["resume", str(folder.path)] if folder.begun else entry.words(time_limit=limit)
     expected = max(1, round(min(item.seconds or 0.0, limit or item.seconds or 0.0)))
     with progress.task(entry.title, expected, unit="s") as task:
         return run_child(words, stop=stop, heard=_listener(task), tick=_clock(task, expected))
@@ -175,21 +172,23 @@ def _clock(task: Task, expected: int) -> Callable[[], None]:
     return tick
 
 
-def _raise_if_stopped(stop: StopFlag) -> None:
+def _raise_if_stopped(stop: StopFlag, under_way: Entry | None = None) -> None:
     if stop.by_signal:
-        raise stop.error("finished runs are kept, the one under way is saved", "run the same command to go on")
+        half = under_way is not None and under_way.folder.begun and _own(under_way) is None
+        kept = "finished runs are kept, the one under way is saved" if half else "finished runs are kept"
+        raise stop.error(kept, "run the same command to go on")
 
 
 def plan_rows(found: Sequence[Finished], missing: Sequence[Missing], price: float | None) -> list[tuple[str, str]]:
     """What is there, what will be made, and what that takes."""
     rows = [("There already", ", ".join(run.folder.name for run in found) or "nothing")]
-    total = 0.0
     for item in missing:
-        text = item.why or "not known"
-        if item.seconds is not None:
-            total += item.seconds
-            text = format_seconds(item.seconds)
-        rows.append((item.entry.title, text))
-    money = "" if price is None else f", {price * total / 3600:.2f} at {price:g} an hour"
-    rows.append(("To be trained", f"{len(missing)} runs, {format_seconds(total)} in all{money}"))
+        known = "not known" if item.seconds is None else format_seconds(item.seconds)
+        rows.append((item.entry.title, f"cannot start: {item.why}" if item.why else known))
+    seconds = [item.seconds for item in missing if item.seconds is not None]
+    text = counted(len(seconds), "run")
+    if seconds:
+        money = "" if price is None else f", {price * sum(seconds) / 3600:.2f} at {price:g} an hour"
+        text += f", {format_seconds(sum(seconds))} in all{money}"
+    rows.append(("To be trained", text))
     return rows

@@ -4,7 +4,9 @@ each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,11 +170,12 @@ def _contest(request: CompareRequest, train: TrainRequest, progress: Progress, s
     )
     check_writable(request.runs_dir, "choose another place with --runs-dir")
     budget = request.equal_time, request.time_limit is not None
-    pinned = pin_splits(prepared, request.runs_dir)
-    wanted = entries(train, request.models, request.seeds, prepared, pinned, budget)
     known, _ = finished_below(request.runs_dir)
-    found, missing = sort_out(wanted, known)
-    planned = foretold(missing, progress, stop, time_limit=request.equal_time)
+    with _place_of_splits(request) as place:
+        pinned = pin_splits(prepared, place)
+        wanted = entries(train, request.models, request.seeds, prepared, pinned, budget)
+        found, missing = sort_out(wanted, known)
+        planned = foretold(missing, progress, stop, time_limit=request.equal_time)
     rows = plan_rows(found, planned, request.price)
     if request.dry_run:
         return _Made(runs=[], failed=[], plan=rows)
@@ -185,6 +188,16 @@ def _contest(request: CompareRequest, train: TrainRequest, progress: Progress, s
         )
     done, failed = train_missing(planned, progress, stop, equal_time=request.equal_time, ends=ends)
     return _Made(runs=[*found, *done], failed=[(entry.title, why) for entry, why in failed])
+
+
+@contextlib.contextmanager
+def _place_of_splits(request: CompareRequest) -> Iterator[Path]:
+    """Where the sides of the photos are kept: beside the runs; a plan alone leaves nothing behind."""
+    if not request.dry_run:
+        yield request.runs_dir
+        return
+    with tempfile.TemporaryDirectory(prefix="deitft-") as place:
+        yield Path(place)
 
 
 def _compared(

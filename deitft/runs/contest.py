@@ -30,7 +30,8 @@ class Entry:
     request: TrainRequest
     signature: str
     budget: tuple[float | None, bool] = (None, False)
-    """Seconds it gets in the place of its epochs, and whether the whole command has a limit: such a run is another."""
+    """Seconds it gets in the place of its epochs, and whether the whole command has a limit: such a run is
+    another."""
 
     @property
     def model(self) -> str:

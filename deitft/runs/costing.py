@@ -118,7 +118,7 @@ def _of_bundle(bundle: Bundle, name: str) -> ModelCost:
 
 
 def _sample(photos: PhotoSet, place: Path) -> list[Path]:
-    """Files of photos from all over the set, wherever they were (a tar shard, say); those that cannot be had not."""
+    """Files of photos from all over the set, wherever they were (a tar shard, say), as far as they can be had."""
     count = min(SAMPLE, len(photos))
     files = []
     for number in range(count):
@@ -142,7 +142,9 @@ def _about(machine: Machine) -> dict[str, Any]:
     }
 
 
-def _key(models: Sequence[ModelCost], sample: Sequence[Path], about: Mapping[str, Any], asked: CostSettings) -> str:
+def _key(
+    models: Sequence[ModelCost], sample: Sequence[Path], about: Mapping[str, Any], asked: CostSettings
+) -> str:
     parts = [model.sha256 for model in models], [sha256_file(path) for path in sample], about, asdict(asked)
     return sha256_bytes(canonical_json(parts))
 
@@ -193,7 +195,7 @@ class _Asker:
         )
 
     def _timed(self, models: Sequence[ModelCost]) -> tuple[list[ModelCost], Mapping[str, Any]]:
-        """Latency and throughput. If the process dies, the model it was at has failed, and the others start anew."""
+        """Latency and throughput. If the process dies, the model it was at has failed; the others start anew."""
         found = list(models)
         while there := [number for number, model in enumerate(found) if model.error is None]:
             try:
@@ -203,7 +205,9 @@ class _Asker:
                 found[at] = replace(found[at], error=_failure(f"the process that measured it {died.how}"))
                 continue
             for place, number in enumerate(there):
-                found[number] = _with_samples(found[number], told["samples"][place], told["errors"].get(str(place)))
+                found[number] = _with_samples(
+                    found[number], told["samples"][place], told["errors"].get(str(place))
+                )
             return found, told
         return found, {}
 

@@ -63,7 +63,9 @@ class Evaluation:
         rows = [("Photos", f"{self.metrics.n} ({self.split})")]
         if self.weights is not None:
             rows.insert(0, ("Model", f"{self.weights['model']}, {CROP_WORDS[self.weights['crop']]}"))
-            rows.append(("Classes", f"{self.metrics.present} of ImageNet's 1,000 are here; all 1,000 may be answered"))
+            rows.append(
+                ("Classes", f"{self.metrics.present} of ImageNet's 1,000 are here; all 1,000 may be answered")
+            )
             if self.weights["published"] is not None:
                 figure = self.weights["published"]
                 text = f"top-1 {figure['top1']:.1%} on all 50,000 validation photos ({figure['source']})"

@@ -84,13 +84,13 @@ class _Place:
         return view_steps(self.plan)
 
 
-def teacher_cache_of(
-    run: RunFolder, plan: Plan, request: TrainRequest, *, verify: float | None
-) -> CacheResult:
+def teacher_cache_of(run: RunFolder, plan: Plan, request: TrainRequest, *, verify: float | None) -> CacheResult:
     """See ``jobs.teacher_cache``."""
     if plan.distill is None:
         raise UsageError(
-            f"{run.name} has no teacher: nothing to remember", "name a run that was begun with --teacher", id="CACHE"
+            f"{run.name} has no teacher: nothing to remember",
+            "name a run that was begun with --teacher",
+            id="CACHE",
         )
     if request.teacher_cache is not None and verify is None:
         check_outside(request.teacher_cache, request.data, "teacher's cache", "--teacher-cache")
@@ -123,7 +123,8 @@ def _filled(place: _Place, request: TrainRequest, stop: StopFlag) -> CacheResult
     request.progress.say(f"{int(known.sum()) * batch:,} of {place.steps * batch:,} views are known")
     if size - there > free_bytes(place.folder):
         raise OutputError(
-            f"the cache takes {format_bytes(size)}, {place.folder} has room for {format_bytes(free_bytes(place.folder))}",
+            f"the cache takes {format_bytes(size)}, "
+            f"{place.folder} has room for {format_bytes(free_bytes(place.folder))}",
             "name another place with --teacher-cache, or reuse views with --cache-views",
             id="CACHE",
         )
@@ -178,7 +179,9 @@ def _verified(place: _Place, request: TrainRequest, share: float, stop: StopFlag
         )
     known = np.flatnonzero(cache.known_steps(place.steps))
     if not len(known):
-        raise MissingInputError(f"{folder} has no whole step to compare", "without --verify it is filled", id="CACHE")
+        raise MissingInputError(
+            f"{folder} has no whole step to compare", "without --verify it is filled", id="CACHE"
+        )
     count = min(len(known), max(1, math.ceil(share * len(known))))
     chosen = np.sort(known[permutation(len(known), "verify", plan.seed)[:count]]).tolist()
     compared = _Compared()

@@ -149,7 +149,10 @@ def _result(session: Session, ending: Ending, judged: Judged) -> dict[str, objec
         "best_which": best.which if best else None,
         "val_agreement" if "val" in judged.unlabelled else "val_top1": judged.val.top1 if judged.val else None,
         "temperature": judged.temperature,
-        "rows": [*metric_rows(judged.test, by_teacher=judged.by_teacher), *leak_rows(session_leaks(session, judged))],
+        "rows": [
+            *metric_rows(judged.test, by_teacher=judged.by_teacher),
+            *leak_rows(session_leaks(session, judged)),
+        ],
     }
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from deitft.core.files import canonical_json, read_json, sha256_bytes
 from deitft.core.records import RunRecord, parse_csv_text, read_run_record
-from deitft.data.catalog import shown
+from deitft.data.catalog import counted, shown
 from deitft.errors import DataError, DeitftError
 from deitft.evaluation.predictions import Predictions, alone, load_predictions
 from deitft.recipe.plan import read_plan
@@ -26,6 +26,7 @@ from deitft.runs.folder import RunFolder, open_run
 
 _ALONE = ("seed", "device", "threads", "workers", "asked", "data", "log_every", "save_every_seconds", "version")
 """Fields of a plan in which two seeds of one contender may differ: chance, and where they were made."""
+_BY_HAND = "a file of the run was cut off or changed by hand: restore it, or leave the run out"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,16 @@ class Finished:
 
     @cached_property
     def table(self) -> dict[str, Mapping[str, str]]:
-        """Rows of ``splits.csv`` by path."""
-        return {row["path"]: row for row in parse_csv_text(self.folder.splits.read_bytes().decode())}
+        """Rows of ``splits.csv`` by path.
+
+        Raises:
+            DataError: it is not the table that the run has written (id RUN).
+        """
+        content = self.folder.splits.read_bytes()
+        written = read_json(self.folder.path / "check.json")
+        if isinstance(written, dict) and written.get("splits", sha256_bytes(content)) != sha256_bytes(content):
+            raise DataError(f"{self.folder.splits} is not what the run has written", _BY_HAND, id="RUN")
+        return {row["path"]: row for row in parse_csv_text(content.decode())}
 
     @cached_property
     def signature(self) -> str:
@@ -58,7 +67,7 @@ class Finished:
     @cached_property
     def test(self) -> Predictions:
         """What was said of the photos that judge, by content: runs of one signature have them in one order."""
-        return self._in_order("predictions.csv")
+        return self._in_order("predictions.csv", self.claim_split)
 
     def check_labelled(self) -> None:
         """Only labels can judge.
@@ -81,14 +90,14 @@ class Finished:
     @cached_property
     def val(self) -> Predictions:
         """The same of the photos that chose."""
-        return self._in_order("predictions-val.csv")
+        return self._in_order("predictions-val.csv", "val")
 
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
         """``metrics.json``."""
         path = self.folder.path / "metrics.json"
         if not path.is_file():
-            raise DataError(f"{path} is gone", "a finished run has one: the run was changed by hand", id="RUN")
+            raise DataError(f"{path} is gone", _BY_HAND, id="RUN")
         value = read_json(path)
         return value if isinstance(value, dict) else {}
 
@@ -126,14 +135,17 @@ class Finished:
         places = {path: at for at, path in enumerate(p for p, row in self.table.items() if row["split"] == "val")}
         return np.array([places[path] for path in self.val.paths], np.int64)
 
-    def _in_order(self, name: str) -> Predictions:
+    def _in_order(self, name: str, split: str) -> Predictions:
         path = self.folder.path / name
         found, classes = load_predictions(path)
         if classes != self.plan.classes:
-            raise DataError(f"{path} has other classes than its run", "the run was changed by hand", id="RUN")
-        missing = [name for name in found.paths if name not in self.table]
-        if missing:
-            raise DataError(f"{path} names {shown(missing[0])}, which the run has not", "", id="RUN")
+            raise DataError(f"{path} has other classes than its run", _BY_HAND, id="RUN")
+        wanted = {path for path, row in self.table.items() if row["split"] == split}
+        if strange := sorted(set(found.paths) - wanted):
+            raise DataError(f"{path} names {shown(strange[0])}, no {split} photo of the run", _BY_HAND, id="RUN")
+        if silent := sorted(wanted - set(found.paths)):
+            what = f"{path} has no answer for {counted(len(silent), split + ' photo')} of the run"
+            raise DataError(f"{what}, first: {shown(silent[0])}", _BY_HAND, id="RUN", files=tuple(silent))
         order = sorted(range(len(found)), key=lambda row: self._place(found.paths[row]))
         return found.rows(np.array(order, np.int64))
 
@@ -208,10 +220,6 @@ class Contender:
     def right(self, split: str) -> npt.NDArray[np.bool_]:
         """Which photos each seed got right, bool [S, N]; ``split`` "val" or "test" (what judges)."""
         found = [run.val if split == "val" else run.test for run in self.runs]
-        for run, one in zip(self.runs, found, strict=True):
-            if len(one) != len(found[0]):
-                what = f"{run.folder.path} answered {len(one)} {split} photos, {self.first.folder.path} {len(found[0])}"
-                raise DataError(what, "a file of predictions was cut off or changed by hand", id="RUN")
         return np.stack([one.logits().argmax(axis=1) == one.labels for one in found])
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,6 +66,22 @@ class RunFolder:
     def report(self) -> Path:
         """The page for people."""
         return self.path / "report.html"
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to go on with: the record is what a starting run writes last."""
+        return (self.path / "run.json").is_file() and self.plan.is_file()
+
+    def clear_unbegun(self) -> None:
+        """Take away what a run left that ended before it had begun: its name is free again.
+
+        Raises:
+            StoppedError: another living process is just beginning it (id C5, exit 75).
+        """
+        if self.path.is_dir() and not self.begun and not any(self.checkpoints.glob("step-*")):
+            with self.locked():
+                pass
+            shutil.rmtree(self.path)
 
     @contextlib.contextmanager
     def locked(self, progress: Progress | None = None) -> Iterator[None]:

@@ -8,12 +8,12 @@ from deitft.core.progress import Silent, StopFlag, catch_stop_signals
 from deitft.core.records import RunRecord
 from deitft.data.bad_photo import pixel_limit
 from deitft.data.source import Source
+from deitft.runs.fitting import fit_session
 from deitft.runs.folder import RunFolder
 from deitft.runs.request import RunResult, TrainRequest
 from deitft.runs.resume import empty_classifier
 from deitft.runs.session import Session
 from deitft.runs.together import Order, join
-from deitft.runs.fitting import fit_session
 from deitft.runs.train import place
 from deitft.training.ranks import FollowingKeeper
 from deitft.training.state import new_state

@@ -55,7 +55,7 @@ def load_published(
 
     Raises:
         UsageError, UnavailableError, MissingInputError, DataError: see ``models.as_published``.
-    
+
     """
     machine = choose(device, threads=threads, workers=workers, precision=precision or "fp32")
     found = as_published(model, weights=weights, weights_dir=weights_dir, crop=crop)

@@ -15,7 +15,7 @@ from deitft.objectives.cached_teacher import CachedTeacher, kept_of
 from deitft.objectives.distillation import Distilled, TeacherAlone, Voice
 from deitft.objectives.supervised import Supervised
 from deitft.objectives.teacher import LiveTeacher
-from deitft.objectives.teacher_cache import CacheHeader, TeacherCache, header_of
+from deitft.objectives.teacher_cache import CacheHeader, TeacherCache, header_of, stored_header
 from deitft.recipe.plan_types import Plan
 from deitft.runs.teacher import open_teacher
 from deitft.training.step import Objective
@@ -79,10 +79,22 @@ def remembering(
 ) -> CachedTeacher:
     """A cache in front of a teacher; says where its answers were given under other conditions."""
     opened = TeacherCache(folder, cache_header(plan, photos), part=part)
-    progress.say(f"the cache {folder} takes {format_bytes(opened.header.bytes_for(view_steps(plan)))} when it is full")
+    progress.say(
+        f"the cache {folder} takes {format_bytes(opened.header.bytes_for(view_steps(plan)))} when it is full"
+    )
     if opened.inexact:
         progress.say(f"the cache {folder} was made elsewhere ({opened.inexact}): hardly any answer differs")
     return CachedTeacher(opened, voice, len(plan.classes), views_of(plan))
+
+
+def check_cache(plan: Plan, photos: PhotoSet, folder: Path | None) -> None:
+    """Prove that a plan can use the cache in a folder, before the run is begun.
+
+    Raises:
+        RecipeError, DataError, OutputError: see ``objectives.teacher_cache.stored_header``.
+    """
+    if folder is not None and plan.distill is not None:
+        stored_header(folder, cache_header(plan, photos))
 
 
 def view_steps(plan: Plan) -> int:

@@ -138,7 +138,7 @@ def _step_seconds(
             late = time.perf_counter() - began > 2 * allowed
             if number >= WARM_STEPS or (late and number):
                 times.append(took)
-            if (stop.by_signal or late) and times or (len(times) >= 2 and sum(times) > allowed):
+            if ((stop.by_signal or late) and times) or (len(times) >= 2 and sum(times) > allowed):
                 break
     finally:
         stream.close()

@@ -30,7 +30,9 @@ def views_again(plan: Plan) -> str:
     again = plan.distill.cache_views if plan.distill is not None else None
     if again is None or again >= plan.epochs:
         return ""
-    return f"the views of {again} epochs are shown again and again: an approximation, fewer views than the recipe's"
+    return (
+        f"the views of {again} epochs are shown again and again: an approximation, fewer views than the recipe's"
+    )
 
 
 def planned(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> RunResult:
@@ -114,7 +116,9 @@ def _hours_rows(plan: Plan, outlook: Forecast, request: TrainRequest) -> list[tu
     hours, unit = _hours(plan, outlook)
     text = f"{hours:.3g} {unit}"
     if request.price_per_hour is not None:
-        text += f", {format_money(hours * request.price_per_hour)} at {format_money(request.price_per_hour)} an hour"
+        text += (
+            f", {format_money(hours * request.price_per_hour)} at {format_money(request.price_per_hour)} an hour"
+        )
     return [("Cost", text)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deitft.core.files import write_json, write_text
+from deitft.core.files import sha256_bytes, write_json, write_text
 from deitft.core.progress import Progress, StopFlag
 from deitft.core.records import csv_text
 from deitft.data.audit import Findings, audit
@@ -78,7 +78,7 @@ def read_catalog(
 
     Raises:
         MissingInputError, DataError: see ``data.scan.scan``.
-    
+
     """
     kept_in = default_cache_dir()
     listed = scan(data, progress=progress, classes=classes, labelled=labelled, cache_dir=kept_in)
@@ -105,14 +105,14 @@ def prepare(
         DataError: photos or labels that cannot be trained on (ids of the fault table).
     """
     labelled = classes is None
-    catalog = read_catalog(
-        data, workers=workers, progress=progress, stop=stop, classes=classes, labelled=labelled
-    )
+    catalog = read_catalog(data, workers=workers, progress=progress, stop=stop, classes=classes, labelled=labelled)
     if splits_file and not labelled:
         catalog = held_out_labels(splits_file, catalog)
     findings = audit(catalog, strict=strict, skip_bad=skip_bad, allow_leak=allow_leak)
     findings.raise_errors()
-    prepared = divide(catalog, findings, seed=seed, splits_file=splits_file, allow_leak=allow_leak, labelled=labelled)
+    prepared = divide(
+        catalog, findings, seed=seed, splits_file=splits_file, allow_leak=allow_leak, labelled=labelled
+    )
     for notice in (*catalog.notices, *findings.notices(), *prepared.splits.notices):
         progress.warn(notice)
     return prepared
@@ -158,8 +158,8 @@ def _enough(prepared: Prepared, splits_file: Path | None, labelled: bool) -> Non
 
 def write_preparation(prepared: Prepared, folder: Path) -> None:
     """``splits.csv``, ``quarantine.csv`` and ``check.json`` of a run folder."""
-    rows = prepared.splits.table(prepared.catalog)
-    write_text(folder / "splits.csv", csv_text(rows, columns_of(prepared.catalog)))
+    table = csv_text(prepared.splits.table(prepared.catalog), columns_of(prepared.catalog))
+    write_text(folder / "splits.csv", table)
     write_text(folder / "quarantine.csv", csv_text(prepared.findings.quarantine_rows(), ("path", "id", "reason")))
     write_json(
         folder / "check.json",
@@ -168,6 +168,7 @@ def write_preparation(prepared: Prepared, folder: Path) -> None:
             "fingerprint": prepared.catalog.fingerprint,
             "classes": prepared.catalog.classes,
             "photos": prepared.counts(),
+            "splits": sha256_bytes(table.encode()),
             "findings": prepared.notices(),
         },
     )

@@ -242,6 +242,11 @@ def _short(value: object) -> str:
 
 
 def refuse_changes(differences: Mapping[str, str], allowed: Sequence[str]) -> None:
+    """Refuse what differs and is not allowed to.
+
+    Raises:
+        RecipeError: every such difference in one line (id C12).
+    """
     refused = {
         name: text
         for name, text in differences.items()

@@ -372,8 +372,8 @@ def _banners(session: Session, judged: Judged) -> list[str]:
     unknown = ""
     if judged.by_teacher:
         unknown = (
-            f"Nobody has labelled the {judged.claim_split} photos: the figures say how often the model agrees with its "
-            "teacher, not how often it is right."
+            f"Nobody has labelled the {judged.claim_split} photos: the figures say how often the model agrees "
+            "with its teacher, not how often it is right."
         )
     elif "train" in judged.unlabelled:
         unknown = "The train photos have no labels: all that the model knows comes from its teacher."
@@ -394,4 +394,6 @@ def _claim_banners(judged: Judged) -> list[str]:
 def _limits(judged: Judged) -> list[str]:
     if judged.by_teacher:
         return ["Where teacher and model agree, both may be wrong."]
-    return ["The intervals know nothing of wrong labels: look at the likeliest label errors before a last decision."]
+    return [
+        "The intervals know nothing of wrong labels: look at the likeliest label errors before a last decision."
+    ]

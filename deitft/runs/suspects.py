@@ -22,7 +22,7 @@ from deitft.evaluation.baselines import frozen_features
 from deitft.evaluation.out_of_fold import out_of_fold
 from deitft.evaluation.predictions import Floats, Ints, Logits
 from deitft.models.build import Classifier, build
-from deitft.models.sources import find
+from deitft.models.sources import find_needed
 from deitft.models.weights import load, preprocessing_of
 from deitft.models.zoo import resolve
 from deitft.recipe.preprocessing import Preprocessing
@@ -55,7 +55,7 @@ def frozen_model(
         UnavailableError: no weights to be had (exit 69).
     """
     choice = resolve(model)
-    source = find(choice, weights=weights, weights_dir=weights_dir, pretrained=True)
+    source = find_needed(choice, weights=weights, weights_dir=weights_dir)
     pre = preprocessing_of(source, choice)
     classifier = build(choice.timm_name, num_classes=2, image_size=pre.size)
     load(classifier, source)
@@ -94,8 +94,8 @@ def features_of(
 def look_at_labels(
     catalog: Catalog, frozen: Frozen, *, machine: Machine, progress: Progress, stop: StopFlag, seed: int = 0
 ) -> list[Finding]:
-    """Findings SUSPECTS and ALIKE of a catalog without bad photos, UNSEEN_LABELS where the model sees too little; none
-    where there is too little to compare."""
+    """Findings SUSPECTS and ALIKE of a catalog without bad photos, UNSEEN_LABELS where the model sees too little;
+    none where there is too little to compare."""
     rows = np.flatnonzero(catalog.labels >= 0).astype(np.int64)
     if len(np.unique(catalog.labels[rows])) < 2:
         return []

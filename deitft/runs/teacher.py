@@ -26,17 +26,19 @@ from deitft.evaluation.scores import top_k_score
 from deitft.evaluation.statistics import wilson_interval
 from deitft.models import imagenet
 from deitft.models.build import Classifier, build
-from deitft.models.sources import find
+from deitft.models.sources import find_needed
 from deitft.models.weights import load, preprocessing_of
 from deitft.models.zoo import ModelChoice
 from deitft.models.zoo import resolve as resolve_model
 from deitft.objectives.teacher import Teacher
+from deitft.objectives.teacher_cache import HEADER
 from deitft.recipe.plan_types import Plan, TeacherPlan
 from deitft.runs.classifier import bundle_folder
 from deitft.runs.folder import RunFolder
 from deitft.runs.prepare import Prepared
 from deitft.runs.request import TrainRequest
 from deitft.runs.together import trains_in_one
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -181,7 +183,7 @@ def _of_bundle(spec: str, bundle: Bundle, columns: tuple[int, ...]) -> TeacherPl
 
 def _of_imagenet(choice: ModelChoice, request: TrainRequest, classes: tuple[str, ...]) -> TeacherPlan:
     """A model of the zoo on ImageNet's own classes needs no adapting."""
-    source = find(choice, weights_dir=request.weights_dir)
+    source = find_needed(choice, weights_dir=request.weights_dir)
     return TeacherPlan(
         name=choice.short_name or choice.timm_name,
         model=choice.timm_name,
@@ -209,7 +211,15 @@ def adapt(
     how = request.adapt_teacher or "finetune"
     wanted = _adapting(request, candidate, prepared, machine, how, size)
     folder = RunFolder(wanted.runs_dir / str(wanted.name))
-    if not (folder.path / "run.json").is_file():
+    new = not (folder.path / "run.json").is_file()
+    if new and request.teacher_cache is not None and (request.teacher_cache / HEADER).is_file():
+        raise RecipeError(
+            f"{request.teacher_cache} holds answers of another teacher: {candidate.spec} has yet to learn your "
+            "classes",
+            "name another --teacher-cache",
+            id="CACHE",
+        )
+    if new:
         request.progress.say(f"the teacher {candidate.spec} learns your classes first: {folder.path}")
         train(wanted)
     elif _status(folder) != "done":
@@ -290,7 +300,7 @@ def open_teacher(plan: TeacherPlan) -> Teacher:
         classifier.net.load_state_dict(bundle.state(), strict=True)
         return Teacher(classifier, plan)
     choice = resolve_model(plan.model)
-    source = find(choice, weights=plan.path)
+    source = find_needed(choice, weights=plan.path)
     if source.record().get("sha256") != plan.sha256:
         raise _other_weights(plan)
     classifier = _built(plan, len(imagenet.synsets()), plan.preprocessing.size)
@@ -343,8 +353,8 @@ def _measured(
     )
     if top1 < guess + 0.1 * (1 - guess):
         raise RecipeError(
-            f"the teacher {plan.name} is right for {top1:.1%} of the val photos; always naming the commonest class "
-            f"gives {guess:.1%}",
+            f"the teacher {plan.name} is right for {top1:.1%} of the val photos; "
+            f"always naming the commonest class gives {guess:.1%}",
             "it has nothing to teach: name another --teacher, or --adapt-teacher finetune",
             id="TEACHER",
         )

@@ -78,7 +78,9 @@ def check_shares(plan: Plan, classifier: Classifier, group: Group) -> None:
 
 def trains_in_one(timm_name: str, group: Group, device: str) -> bool:
     """Whether a model can be trained by one process only where several are there: see ``check_shares``."""
-    return not group.alone and device == "cpu" and learns_statistics(build(timm_name, num_classes=2, device="meta"))
+    return (
+        not group.alone and device == "cpu" and learns_statistics(build(timm_name, num_classes=2, device="meta"))
+    )
 
 
 def share_out(session: Session, state: TrainState) -> None:
@@ -154,7 +156,9 @@ def seen_by_all(group: Group, look: Callable[[], Predictions], photos: int, batc
         paths=tuple(paths[number] for number in order),
         labels=np.concatenate([part.labels for part in seen])[order],
         class_logits=np.concatenate([part.class_logits for part in seen])[order],
-        distill_logits=np.concatenate([part.distill_logits for part in seen if part.distill_logits is not None])[order]
+        distill_logits=np.concatenate([part.distill_logits for part in seen if part.distill_logits is not None])[
+            order
+        ]
         if two
         else None,
     )

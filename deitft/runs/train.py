@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +15,9 @@ from deitft.core.files import sha256_file, write_json, write_text
 from deitft.core.progress import StopFlag, catch_stop_signals
 from deitft.core.records import RunRecord, command_line, environment, now
 from deitft.core.units import parse_length
-from deitft.data.catalog import TRAIN, VAL
-from deitft.data.stream import TrainStream
+from deitft.data.catalog import TRAIN
 from deitft.data.transforms import check_albumentations
-from deitft.errors import DataError, DeitftError, RecipeError, StoppedError, UsageError
-from deitft.evaluation.metrics import validation_scores
-from deitft.evaluation.predict import predict
-from deitft.evaluation.predictions import Predictions
+from deitft.errors import DeitftError, RecipeError, StoppedError, UsageError
 from deitft.models.build import Classifier
 from deitft.models.weights import LoadReport
 from deitft.models.zoo import resolve as resolve_model
@@ -34,20 +29,18 @@ from deitft.runs import assemble, folder, measure, plan_text
 from deitft.runs.finish import finish
 from deitft.runs.fitting import fit_session
 from deitft.runs.folder import RunFolder
-from deitft.runs.learning import learning_of
-from deitft.runs.judge import Ending, eval_stream, probe_photo_count, probe_start
+from deitft.runs.judge import Ending, probe_photo_count, probe_start
+from deitft.runs.learning import check_cache
 from deitft.runs.prepare import Prepared, prepare, write_preparation
 from deitft.runs.request import KEPT_OPTIONS, RunResult, TrainRequest
 from deitft.runs.session import Session, elapsed
 from deitft.runs.teacher import candidates, teachers_for, warn_if_weak
 from deitft.runs.teaching_costs import ways_of
-from deitft.runs.together import check_shares, leader_first, seen_by_all, share_out, turn_of
+from deitft.runs.together import check_shares, share_out
 from deitft.runs.unlabelled import answered, classes_of
 from deitft.training.checkpoint import Keeper, newest_good, open_checkpoint, restore
 from deitft.training.commit import clear_leftovers
-from deitft.training.log import RunLog, check_loggers, open_loggers
-from deitft.training.loop import DIRECTIONS, Outcome, fit
-from deitft.training.ranks import FollowingLog
+from deitft.training.log import check_loggers
 from deitft.training.state import TrainState, new_state
 
 
@@ -86,6 +79,7 @@ def train(request: TrainRequest) -> RunResult:
         by_the_clock = lasts_by_the_clock(recipe)
         # a first plan, at any speed, says which steps to measure
         plan = assemble.make_plan(recipe, replace(facts, seconds_per_image=1.0 if by_the_clock else None), request)
+        check_cache(plan, prepared.photos(TRAIN), request.teacher_cache)
         begun = assemble.start(choice, source, plan)
         assemble.tell_load(begun.report, request.progress)
         check_shares(plan, begun.classifier, request.group)
@@ -157,7 +151,7 @@ def read_recipe(request: TrainRequest) -> Recipe:
 
 
 def _distill_overrides(request: TrainRequest) -> tuple[str, ...]:
-    """``--distill``, and a ``--teacher`` alone, as recipe fields; ``--set distill.kind=…`` wins over the latter."""
+    """``--distill``, and a ``--teacher`` alone, as recipe fields; ``--set distill.kind=…`` wins over it."""
     views = () if request.cache_views is None else (f"distill.cache_views={request.cache_views}",)
     if request.distill is not None:
         return (f"distill.kind={request.distill}", *views)

@@ -19,7 +19,7 @@ AGREEMENT = {
     "macro_f1": "Macro-F1 against the teacher",
     "balanced_accuracy": "Balanced agreement",
 }
-"""The same figures where the teacher's answers stand in the place of labels: nobody knows how often it is right."""
+"""The same figures where a teacher's answers stand in the place of labels: nobody knows how often it is right."""
 
 
 def metric_rows(metrics: Metrics, *, by_teacher: bool = False) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from deitft.core.files import read_json
 from deitft.core.records import parse_csv_text
 from deitft.errors import DataError, MissingInputError, OutputError, UsageError
 from deitft.runs.contest import Entry
+from deitft.runs.folder import RunFolder
 
 CLASSES = ("boot", "dress", "hat", "pants", "shirt", "shoe")
 SHORT = ("model.image_size=32", "train.length=4 steps", "train.batch=16", "train.micro_batch=16")
@@ -146,6 +147,10 @@ def test_gates_limits_and_their_exit_codes(runs: Path, tmp_path: Path, capfd: py
     out = capfd.readouterr().out
     assert "deit_ti is outside the limits" in out
     assert "resnet10t.c3_in1k is chosen: no other model is in the verdict" in out
+    assert main([*words, "--max-size", "0.1MB"]) == 3
+    assert "size_mb <= 0.1" in capfd.readouterr().err
+    assert main([*words, "--max-size", "-10MB"]) == 2
+    assert "no number from 0 on" in capfd.readouterr().err
 
 
 def test_bundles_on_other_photos(runs: Path, shop: Path, tmp_path: Path) -> None:
@@ -223,7 +228,69 @@ def test_what_cannot_be_chosen_by_is_said_before_training(shop: Path, tmp_path: 
     for wrong in ({"margin": -1}, {"margin": float("nan")}, {"cheapest": "nonsense"}, {"cheapest": "top1"}):
         with fails(UsageError, "USAGE"):
             deitft.compare(shop, models="deit_ti", runs_dir=tmp_path / "runs", **wrong)
+    for unmeasured in ({"max_latency": "5ms"}, {"require": ["memory_mb<=100"]}, {"margin": 1}):
+        with fails(UsageError, "USAGE") as caught:
+            deitft.compare(shop, models="deit_ti", runs_dir=tmp_path / "runs", costs=False, **unmeasured)
+        assert "--no-costs" in caught.value.line
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_leaves_nothing_behind(shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", str(shop), "--models", "deit_ti", "--dry-run", "--runs-dir", str(tmp_path / "runs")]
+    assert main([*words, "--weights-dir", str(tmp_path), "--json"]) == 0
+    plan = dict(json.loads(capfd.readouterr().out)["plan"])
+    assert plan["deit_ti, seed 0"].startswith("cannot start: no weights")
+    assert plan["To be trained"] == "0 runs"
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_runs_that_fail_are_in_the_table_and_in_the_exit_code(
+    runs: Path, shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The one that is there is judged, the one that cannot be made is named: 40 pixels are not whole patches."""
+    short = ("model.image_size=40", *SHORT[1:])
+    sides = runs / "deit-0" / "splits.csv"
+    finetune(shop, tmp_path / "runs", "net-0", *short, seed=0, model="resnet10t", splits=sides)
+    words = ["compare", str(shop), "--models", "resnet10t,deit_ti", "--no-costs", "--no-pretrained", "--json"]
+    words += ["--runs-dir", str(tmp_path / "runs"), "--splits", str(sides), "--threads", "1", "--workers", "1"]
+    for field in short:
+        words += ["--set", field]
+    assert main(words) == 66
+    printed = capfd.readouterr()
+    (table,) = json.loads(printed.out)["tables"]
+    assert [(row["label"], row["status"]) for row in table["rows"]] == [
+        ("resnet10t.c3_in1k", "ok"),
+        ("deit_ti, seed 0", "failed"),
+    ]
+    assert "1 of 2 were not finished; deit_ti, seed 0: " in printed.err
+
+
+def test_a_start_that_was_killed_does_not_hold_its_name(shop: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "compare-x")
+    run.path.mkdir()
+    for name in ("recipe.yaml", "plan.json", "splits.csv"):
+        (run.path / name).write_text("{}")
+    with (
+        run.locked(),
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                f"from deitft.runs.folder import *; RunFolder(Path({str(run.path)!r})).clear_unbegun()",
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as other,
+    ):
+        assert "is in use by" in other.communicate()[1]
+    assert run.plan.exists()
+    run.clear_unbegun()
+    assert not run.path.exists()
+    run.path.mkdir()
+    for name in ("plan.json", "run.json"):
+        (run.path / name).write_text("{}")
+    run.clear_unbegun()
+    assert run.begun
 
 
 def test_nothing_is_written_among_photos(shop: Path, runs: Path, tmp_path: Path) -> None:
@@ -238,13 +305,18 @@ def test_nothing_is_written_among_photos(shop: Path, runs: Path, tmp_path: Path)
 
 
 def test_damaged_runs_are_named(runs: Path, tmp_path: Path) -> None:
-    for name in ("deit-0", "deit-1"):
+    for name in ("deit-0", "deit-1", "net-0"):
         shutil.copytree(runs / name, tmp_path / name)
     file = tmp_path / "deit-1" / "predictions.csv"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:4]))
     with fails(DataError, "RUN") as caught:
         deitft.compare([tmp_path / "deit-0", tmp_path / "deit-1"], costs=False, out=tmp_path / "out")
-    assert "deit-1 answered 3" in caught.value.line
+    assert "deit-1/predictions.csv has no answer for 13 test photos" in caught.value.line
+    sides = tmp_path / "net-0" / "splits.csv"
+    sides.write_text(sides.read_text().replace(",val", ",test", 1))
+    with fails(DataError, "RUN") as caught:
+        deitft.compare(tmp_path / "net-0", costs=False, out=tmp_path / "out")
+    assert "net-0/splits.csv is not what the run has written" in caught.value.line
     (tmp_path / "deit-0" / "metrics.json").unlink()
     with fails(DataError, "RUN") as caught:
         deitft.compare(tmp_path / "deit-0", costs=False, out=tmp_path / "out")

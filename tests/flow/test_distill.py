@@ -375,3 +375,19 @@ def test_other_weights_are_not_taken_for_the_teacher(
     )
     with fails(DataError, "TEACHER"):
         open_teacher(replace(plan, sha256="0" * 64))
+
+
+def test_a_cache_that_cannot_be_used_is_said_before_anything_is_trained(
+    photos: Path, teacher: Path, tmp_path: Path
+) -> None:
+    """Neither a run nor the run of a teacher is begun for a cache of other answers."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    header = cache / "header.json"
+    header.write_text(json.dumps({"version": 1, "views": {}, "batch": 3}))
+    for who, why in ((str(teacher), "batch: 3 -> 8"), ("resnet10t", "has yet to learn your classes")):
+        with fails(RecipeError, "CACHE") as caught:
+            finetune(photos, tmp_path / "runs", "a", *SMALL, model="deit_ti", teacher=who, teacher_cache=cache)
+        assert why in caught.value.line
+    assert not list(tmp_path.glob("runs/*"))
+    assert list(cache.iterdir()) == [header]

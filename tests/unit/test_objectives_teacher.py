@@ -19,7 +19,7 @@ from deitft.errors import DataError, OutputError, RecipeError
 from deitft.models.build import Classifier, build, logit_mean
 from deitft.objectives.cached_teacher import CachedTeacher
 from deitft.objectives.teacher import LiveTeacher, Teacher, renormalise, size_for
-from deitft.objectives.teacher_cache import TeacherCache, header_of
+from deitft.objectives.teacher_cache import TeacherCache, header_of, stored_header
 from deitft.recipe.plan_types import DistillKind, DistillPlan, Plan, TeacherPlan
 from deitft.recipe.preprocessing import Preprocessing
 from deitft.runs.teacher import at_size
@@ -245,3 +245,19 @@ def test_imagenets_size_on_disk() -> None:
     plan = replace(plan_with(), batch=1024)
     steps = 300 * (1_281_167 // 1024 + 1)
     assert header_of(plan, "photos").bytes_for(steps) == pytest.approx(0.77e9, rel=0.01)
+
+
+def test_a_cache_of_another_teacher_names_what_differs(tmp_path: Path) -> None:
+    """Two that differ late in a long line are not shown as two equal beginnings; asking writes nothing."""
+    plan = plan_with(teacher_plan())
+    other = plan_with(replace(teacher_plan(), sha256="f" * 64))
+    assert stored_header(tmp_path / "cache", header_of(plan, "photos")) is None
+    assert not (tmp_path / "cache").exists()
+    TeacherCache(tmp_path / "cache", header_of(plan, "photos"))
+    assert stored_header(tmp_path / "cache", header_of(plan, "photos")) is not None
+    with pytest.raises(RecipeError) as caught:
+        stored_header(tmp_path / "cache", header_of(other, "photos"))
+    (text,) = caught.value.details["differences"]
+    assert text.startswith("teachers.0.sha256: ")
+    before, after = text.removeprefix("teachers.0.sha256: ").split(" -> ")
+    assert before != after

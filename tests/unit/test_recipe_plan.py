@@ -186,7 +186,8 @@ def test_all_contradictions_with_the_facts_come_at_once() -> None:
         "train.precision fp16 needs a GPU: on cpu write bf16 or fp32",
         "train.train_size 512 is above the image size 224",
         "train.batch 128 is more than the 93 train photos",
-        "optim.warmup 2 steps leaves nothing of train.length (2 steps)",
+        "optim.warmup 2 steps leaves nothing of train.length (2 steps): "
+        "take a shorter one, as --set optim.warmup=auto",
         "max_steps is 0, want at least 1",
         "train.validate_every is 30s, but how long a step takes is not known: write epochs or steps",
     ]
