@@ -88,16 +88,19 @@ def commands(block: Block) -> list[Command]:
 def small(words: list[str], environment: Mapping[str, str]) -> list[str]:
     """A command of ``deitft`` with the small settings, where it does not say otherwise."""
     verb = words[0] if words else ""
-    if verb not in ("finetune", "resume", "evaluate", "predict"):
+    trains = verb == "finetune" or (verb == "compare" and "--models" in words)
+    if not trains and verb not in ("resume", "evaluate", "predict"):
         return words
-    names = SMALL if verb == "finetune" else {name: SMALL[name] for name in ("--threads", "--workers")}
+    names = dict(SMALL) if trains else {name: SMALL[name] for name in ("--threads", "--workers")}
+    if verb == "compare":
+        del names["--model"], names["--no-probe"]  # it has options of its own
     weights = {"--weights", "--weights-dir", "--pretrained"} & set(words) or "DEITFT_WEIGHTS_DIR" in environment
     added = []
     for name, value in names.items():
         if name in words or (name == "--no-pretrained" and weights):
             continue
         added += [name] if value is None else [name, value]
-    if verb == "finetune":
+    if trains:
         said = {word.partition("=")[0] for word in words}
         if "linear-probe" in words:
             said.add("train.length")  # it has no steps
