@@ -36,7 +36,7 @@ from deitft.data import formats
 from deitft.data.bad_photo import BadPhotoError, bad, bad_photo_text, max_pixels
 from deitft.data.catalog import shown
 from deitft.data.colour import NoKnownRangeError, PhotoNote, to_rgb
-from deitft.data.jpeg import Heard, jpeg_scale, lacks_end, turned, whole_jpeg
+from deitft.data.jpeg import Pixels, jpeg_scale, lacks_end, turned, whole_jpeg
 from deitft.data.looks import LONGER_SIDE, Looks, look_at, look_at_image
 from deitft.data.quiet import silenced
 
@@ -77,6 +77,9 @@ def decode(
     """
     with _errors_named(data):
         photo = _open(data)
+        pixels, _ = _quickly(photo, data, at_least)
+        if pixels is not None:
+            return _bounded(turned(pixels, _orientation(photo)[0]))
         _load(photo, data, at_least)
         rgb, _ = to_rgb(photo.image, background, bits=photo.bits)
         upright = _turn(rgb, _orientation(photo)[0])
@@ -136,12 +139,11 @@ def examine(
     data: bytes,
     *,
     alone: Callable[[int], contextlib.AbstractContextManager[None]] | None = None,
-    heard: Heard | None = None,
 ) -> Examined:
     """Decode a photo wholly, to know that it can be, and say what is special about it.
 
     A large JPEG is decoded at reduced scale: every byte of it is read all the same. ``alone(pixels)`` is entered
-    while that many decoded pixels are held. With ``heard``, damage inside a JPEG is noted.
+    while that many decoded pixels are held. Damage inside a JPEG is noted.
 
     Raises:
         BadPhotoError: as ``decode``.
@@ -152,7 +154,7 @@ def examine(
         shorter = max(MIN_SIDE, -(-LONGER_SIDE * min(width, height) // max(width, height)))
         held = width * height // (jpeg_scale(width, height, shorter) ** 2 if photo.format == "JPEG" else 1)
         with alone(held) if alone else contextlib.nullcontext():
-            looks, notes = _looked_at(photo, data, shorter, heard)
+            looks, notes = _looked_at(photo, data, shorter)
             orientation, readable = _orientation(photo)
             moving = _has_more_frames(photo.image)
     if orientation >= 5:
@@ -164,19 +166,28 @@ def examine(
     return Examined(photo.format, width, height, notes, looks)
 
 
-def _looked_at(photo: _Photo, data: bytes, shorter: int, heard: Heard | None) -> tuple[Looks, PhotoNote]:
+def _looked_at(photo: _Photo, data: bytes, shorter: int) -> tuple[Looks, PhotoNote]:
     """Decode wholly and describe, turned upright."""
     width, height = photo.image.size
-    orientation, notes = _orientation(photo)[0], PhotoNote(0)
+    orientation = _orientation(photo)[0]
     size = (height, width) if orientation >= 5 else (width, height)
-    if heard is not None and photo.format == "JPEG":
-        pixels, damaged = whole_jpeg(data, jpeg_scale(width, height, shorter), heard)
-        if pixels is not None and photo.image.mode in ("RGB", "L"):
-            return look_at(turned(pixels, orientation), size), _end_note(data)
-        notes = PhotoNote.DAMAGED if damaged else notes
+    pixels, damaged = _quickly(photo, data, shorter)
+    if pixels is not None:
+        return look_at(turned(pixels, orientation), size), _end_note(data)
+    notes = PhotoNote.DAMAGED if damaged else PhotoNote(0)
     notes |= _load(photo, data, shorter)
     rgb, colour_notes = to_rgb(photo.image, WHITE, bits=photo.bits)
     return look_at_image(_turn(rgb, _orientation(photo)[0]), size), notes | colour_notes
+
+
+def _quickly(photo: _Photo, data: bytes, at_least: int | None) -> tuple[Pixels | None, bool]:
+    """(RGB pixels as stored, or None where they are for Pillow to make; whether it is a JPEG damaged inside)."""
+    if photo.format != "JPEG":
+        return None, False
+    plain = photo.image.mode in ("RGB", "L")
+    scale = 1 if at_least is None else jpeg_scale(*photo.image.size, at_least)
+    pixels, damaged = whole_jpeg(data, scale, "RGB" if plain else "CMYK")
+    return (pixels if plain else None), damaged
 
 
 def _has_more_frames(image: ImageFile.ImageFile) -> bool:

@@ -183,7 +183,9 @@ def _joined(paths: list[str]) -> bytes:
 
 
 def _version() -> bytes:
-    parts = [f"{name} {version_of(name)}" for name in ("pillow", "opencv-python-headless", "pillow-heif")]
+    parts = [
+        f"{name} {version_of(name)}" for name in ("pillow", "simplejpeg", "opencv-python-headless", "pillow-heif")
+    ]
     return f"{CACHE_VERSION} {DECODER_VERSION} {LOOKS_VERSION} {' '.join(parts)}".encode()
 
 

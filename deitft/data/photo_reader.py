@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import tempfile
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,6 @@ from deitft.data.catalog import BadPhoto
 from deitft.data.colour import PhotoNote
 from deitft.data.decode import BadPhotoError, decode, examine, photo_size
 from deitft.data.formats import FORMAT_OF_EXTENSION
-from deitft.data.jpeg import Pixels
 from deitft.data.looks import LOOK_BYTES, PIXEL_BYTES
 from deitft.data.near_pixels import DECODED_SIDE, Plane, likeness, plane_of
 from deitft.data.photo_cache import UNKNOWN
@@ -57,7 +55,7 @@ _reader: Reader | None = None
 def start(parent: int, places: Places, watch: Watch) -> None:
     """Prepare a reading process: the parent decides when to stop; without a parent it ends by itself.
 
-    Its stderr becomes a file that nobody sees but ``_heard``.
+    What decoders write to stderr nobody sees: what matters of it comes as an error as well.
     """
     global _places, _reader  # one process, one data set
     _places, _reader = places, Reader(watch)
@@ -66,8 +64,8 @@ def start(parent: int, places: Places, watch: Watch) -> None:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)  # what the clock of a photo sends
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     bound_memory(max_pixels())
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
 
 
 def _end_with(parent: int) -> None:
@@ -99,7 +97,7 @@ def read_photos(paths: list[str], rows: list[int]) -> Answer:
             answer.stamps[row], data = _places.read(path)
             answer.digests[row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
             with _reader.reading(rows[row]):
-                found = examine(data, alone=_reader.alone, heard=_heard)
+                found = examine(data, alone=_reader.alone)
             answer.shapes[row] = found.width, found.height
             answer.notes[row] = found.notes
             if _misnamed(path, found.format):
@@ -153,11 +151,3 @@ KEPT_PLANES = 500
 def _misnamed(path: str, kind: str) -> bool:
     end = os.path.splitext(path)[1].lower()  # noqa: PTH122 - strings: a million paths
     return FORMAT_OF_EXTENSION.get(end, kind) != kind
-
-
-def _heard(decode: Callable[[], Pixels | None]) -> tuple[Pixels | None, bytes]:
-    """What a decoder returns, and what it wrote to stderr, which is a file here (``start``)."""
-    before = os.lseek(2, 0, os.SEEK_END)
-    pixels = decode()
-    size = os.lseek(2, 0, os.SEEK_END) - before
-    return pixels, os.pread(2, size, before) if size else b""
