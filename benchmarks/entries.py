@@ -5,7 +5,9 @@
 
 The entries are generated: real files (hard links to a few photos) in 100 class folders, a CSV table of the same,
 and tar shards; what reading would have told of each is made up with real stamps, so the cache is as large as a
-real one and nothing is decoded. Each step is a process of its own: seconds, and the peak of its memory.
+real one and nothing is decoded. Each step is a process of its own: seconds, and the peak of its memory. ``bare``
+is what the system alone takes: every folder listed and every file's size and times asked for, by as many processes
+as ``scan`` has, nothing kept.
 """
 
 from __future__ import annotations
@@ -21,16 +23,19 @@ import sys
 import tarfile
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deitft.compute.limits import resident_peak
+from deitft.data.walk_apart import MOST
 
 CLASSES, BASES = 100, 50
 STEPS = {
-    "folders": ("imports", "scan", "remember", "reopen"),
+    "folders": ("imports", "bare", "scan", "remember", "reopen"),
     "table": ("scan", "reopen"),
     "shards": ("scan", "scan again", "remember", "reopen"),
 }
@@ -90,6 +95,8 @@ def step(kind: str, name: str, data: str, cache: str) -> dict[str, object]:
     from deitft.data.splits import assign
 
     before = peak()
+    if name == "bare":
+        return {"seconds": round(bare(Path(data)), 2)}
     found: dict[str, object] = {}
     if name != "imports":
         roots = (Path(data).parent / "folders",) if kind == "table" else ()
@@ -115,6 +122,21 @@ def step(kind: str, name: str, data: str, cache: str) -> dict[str, object]:
             found["train"] = len(splits.indices(0))
         found["seconds"] = round(time.perf_counter() - began, 2)
     return found | {"peak_megabytes": round(peak()), "imports_megabytes": round(before)}
+
+
+def bare(folders: Path) -> float:
+    """Seconds of listing and asking alone."""
+    began = time.perf_counter()
+    with ProcessPoolExecutor(min(MOST, len(os.sched_getaffinity(0))), get_context("fork")) as pool:
+        count = sum(pool.map(asked_for, sorted(folders.iterdir())))
+    assert count
+    return time.perf_counter() - began
+
+
+def asked_for(folder: Path) -> int:
+    """How many files of a folder have a size."""
+    with os.scandir(folder) as entries:
+        return sum(entry.stat(follow_symlinks=False).st_size > 0 for entry in entries)
 
 
 def peak() -> float:
