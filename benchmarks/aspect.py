@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from command import ledger_of, options
+from data_tables import aspects
 from ledger import Ledger
 from photos import SPLITS, of_study
 from PIL import Image
-from tables import aspects
 from trial import Trial, carry_out, measured, table
 
 from deitft.core.keys import key

@@ -30,10 +30,10 @@ from typing import Any
 import cv2
 import numpy as np
 from command import ledger_of, options
+from data_tables import leak_worth
 from ledger import Ledger
 from photos import draw, of_study
 from PIL import Image
-from tables import leak_worth
 from trial import Trial, carry_out, measured, table
 
 from deitft.core.keys import generator, key, permutation

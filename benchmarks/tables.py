@@ -8,11 +8,12 @@ python benchmarks/tables.py clothing --against "timm train.py"
 from __future__ import annotations
 
 import argparse
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from comparison import Row, against, by_kind, spread
+from cells import cell, markdown, middle
+from comparison import Row, against, by_kind
+from data_tables import aspects, decodes, entries, label_noise, leak_worth, near_duplicates, scan_speed
 from ledger import RECORDS, Ledger
 
 REFERENCES = ("linear-probe", "finetune", "timm train.py")
@@ -36,12 +37,6 @@ def main() -> None:
                     print(f"### against {recipe}\n\n{table}\n")
 
 
-def markdown(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    """A table: the first column to the left, the others to the right."""
-    rule = [":--", *["--:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in (head, rule, *lines))
-
-
 def runs(rows: Sequence[Row]) -> str:
     """Scores, minutes and speed of every kind of run: mean ± standard deviation over seeds.
 
@@ -61,20 +56,37 @@ def runs(rows: Sequence[Row]) -> str:
                 model,
                 data,
                 len(of),
-                _cell([row["result"]["top1"] for row in of], 2, 100),
-                _cell([row["result"]["top5"] for row in of], 2, 100),
-                _cell([row["seconds"]["command"] for row in whole], 1, 1 / 60),
-                _cell([row["seconds"]["cpu"] for row in whole], 1, 1 / 60),
-                "; ".join(f"{_cell(speeds[size], 1)} at {size}" for size in sorted(speeds, key=int)) or "–",
+                cell([row["result"]["top1"] for row in of], 2, 100),
+                cell([row["result"]["top5"] for row in of], 2, 100),
+                cell([row["seconds"]["command"] for row in whole], 1, 1 / 60),
+                cell([row["seconds"]["cpu"] for row in whole], 1, 1 / 60),
+                "; ".join(f"{cell(speeds[size], 1)} at {size}" for size in sorted(speeds, key=int)) or "–",
             ]
         )
     head = ("recipe", "model", "data", "seeds", "top-1 %", "top-5 %", "minutes", "CPU minutes", "images/s at px")
     return markdown(head, lines)
 
 
-def _cell(values: Sequence[float], digits: int, factor: float = 1.0) -> str:
-    found = spread(values)
-    return "–" if found is None else found.text(digits, factor)
+def scores(rows: Sequence[Row]) -> str:
+    """Test scores alone, mean ± standard deviation over seeds; for pages that are not about time."""
+    lines = []
+    for (_, model, recipe), by_seed in by_kind(rows).items():
+        of = list(by_seed.values())
+        low, high = (
+            [row["result"]["intervals"]["top1"][end] for row in of if "intervals" in row["result"]]
+            for end in (0, 1)
+        )
+        lines.append(
+            [
+                recipe,
+                model,
+                len(of),
+                cell([row["result"]["top1"] for row in of], 1, 100),
+                f"{100 * min(low):.1f} to {100 * max(high):.1f}" if low else "–",
+                cell([row["result"]["top5"] for row in of], 1, 100),
+            ]
+        )
+    return markdown(("recipe", "model", "seeds", "top-1 %", "95 % intervals (photos)", "top-5 %"), lines)
 
 
 def differences(rows: Sequence[Row], recipe: str) -> str:
@@ -113,17 +125,10 @@ def speed(rows: Sequence[Row]) -> str:
     for name in rows[0]["images_per_second"]:
         values = [row["images_per_second"][name] for row in rows]
         ratios = [row["ratio"][name] for row in rows if name in row["ratio"]]
-        lines.append([name, len(rows), _middle(values, 1), _middle(ratios, 2)])
+        lines.append([name, len(rows), middle(values, 1), middle(ratios, 2)])
     return markdown(
         ("program and px", "rounds", "images/s: median (range)", "over timm at 224: median (range)"), lines
     )
-
-
-def _middle(values: Sequence[float], digits: int) -> str:
-    if not values:
-        return "–"
-    low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
-    return f"{statistics.median(values):.{digits}f} ({low} to {high})"
 
 
 def limits(rows: Sequence[Row]) -> str:
@@ -202,120 +207,18 @@ def _levels(view: Row) -> str:
     return f"{apart['max']:.0f} (mean {apart['mean']:.2g})"
 
 
-def decodes(rows: Sequence[Row]) -> str:
-    """Photos a second of one core, of each way and set of photos; and how far its views are from Pillow's."""
-    lines = []
-    for row in rows:
-        rates, apart = row["photos_a_processor_second"], row["from_pillow"]
-        ways = sorted({way.partition(", ")[2] for way in rates}, key=lambda way: (way not in apart, way))
-        for way in ways:
-            far = apart.get(way)
-            same = (
-                "the same pixels"
-                if far and far["same_pixels"]
-                else f"{far['max']:.0f} ({far['mean']:.2g})"
-                if far
-                else "–"
-            )
-            cells = [_rate(rates.get(f"{kind}, {way}")) for kind in ("decode", "view")]
-            lines.append([row["subject"]["photos"], way, *cells, same])
-    head = (
-        "photos",
-        "way",
-        "decode: median (range)",
-        "view of 224 px: median (range)",
-        "levels from Pillow: most (mean)",
-    )
-    return markdown(head, lines)
-
-
-def _rate(rate: Mapping[str, float] | None) -> str:
-    return "–" if rate is None else f"{rate['median']:.1f} ({rate['min']:.1f} to {rate['max']:.1f})"
-
-
-NEAR_BEST = 0.5
-"""Points on val that ``auto`` may be below the best of crop, pad and squash."""
-
-
-def aspects(rows: Sequence[Row]) -> str:
-    """Val of crop, pad and squash, means over seeds, and whether what ``auto`` takes is near the best of them."""
-    kinds: dict[tuple[str, str, str], dict[str, list[Row]]] = {}
-    taken: dict[tuple[str, str, str], str] = {}
-    for row in rows:
-        subject = row["subject"]
-        kind = (subject["data"], subject["recipe"], subject["model"])
-        kinds.setdefault(kind, {}).setdefault(row["aspect"], []).append(row)
-        if subject["aspect"] == "auto":
-            taken[kind] = row["aspect"]
-    lines, three = [], ("crop", "pad", "squash")
-    for kind, by_aspect in kinds.items():
-        if kind not in taken:
-            continue
-        mean = {name: statistics.mean(row["val"]["top1"] for row in of) for name, of in by_aspect.items()}
-        below = 100 * (max(mean.values()) - mean[taken[kind]])
-        cells = [_on_val(by_aspect.get(name, [])) for name in three]
-        seeds = {len({row["subject"]["seed"] for row in by_aspect.get(name, [])}) for name in three}
-        near = "not all run" if len(seeds) > 1 or 0 in seeds else "yes" if below <= NEAR_BEST else "no"
-        lines.append([*kind, len(by_aspect[taken[kind]]), *cells, taken[kind], f"{below:.2f}: {near}"])
-    head = ("data", "recipe", "model", "seeds", *(f"{name}: val top-1 %; loss" for name in three), "auto is")
-    return markdown((*head, f"points below the best: within {NEAR_BEST}?"), lines)
-
-
-def _on_val(rows: Sequence[Row]) -> str:
-    loss = _cell([row["val"]["calibrated_loss"] for row in rows], 3)
-    return f"{_cell([row['val']['top1'] for row in rows], 2, 100)}; {loss}"
-
-
-def leak_worth(rows: Sequence[Row]) -> str:
-    """Test accuracy by how a folder of articles is split, and what the split tears apart."""
-    kinds: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
-        subject = row["subject"]
-        kinds.setdefault((subject["data"], subject["model"], subject["split"]), []).append(row)
-    lines = []
-    for (data, model, split), of in kinds.items():
-        clean = {
-            row["subject"]["seed"]: row["result"]["top1"] for row in kinds.get((data, model, "by article"), [])
-        }
-        worth = [
-            row["result"]["top1"] - clean[row["subject"]["seed"]] for row in of if row["subject"]["seed"] in clean
-        ]
-        leaks = [row["leaks"] for row in of]
-        lines.append(
-            [
-                split,
-                model,
-                data,
-                len(of),
-                " / ".join(
-                    f"{statistics.mean(leak['photos'].get(side, 0) for leak in leaks):.0f}"
-                    for side in ("train", "val", "test")
-                ),
-                _cell([row["result"]["top1"] for row in of], 2, 100),
-                _cell(worth, 2, 100),
-                _cell([leak["torn"] for leak in leaks], 1, 100),
-                _cell([leak["test_seen_in_train"] for leak in leaks], 1, 100),
-            ]
-        )
-    head = (
-        "split", "model", "data", "seeds", "train / val / test", "test top-1 %", "above by article",
-        "articles torn %", "test photos seen in train %",
-    )  # fmt: skip
-    return markdown(head, lines)
-
-
 def by_head(rows: Sequence[Row]) -> str:
     """Top-1 of each way to read the heads, mean ± standard deviation over seeds; of the last step where it is
     kept."""
     lines = []
     for (data, model, recipe), by_seed in by_kind(rows).items():
         of = list(by_seed.values())
-        cells = [_cell([row["result"]["top1"] for row in of], 2, 100)]
+        cells = [cell([row["result"]["top1"] for row in of], 2, 100)]
         for head in ("class", "distill", "both"):
             known = [row["heads"][head]["top1"] for row in of if row.get("heads")]
-            cells.append(_cell(known, 2, 100))
+            cells.append(cell(known, 2, 100))
         pooled = [row["last_step"]["both"]["top1"] for row in of if row.get("last_step")]
-        lines.append([recipe, model, data, len(of), *cells, _cell(pooled, 2, 100)])
+        lines.append([recipe, model, data, len(of), *cells, cell(pooled, 2, 100)])
     served = ("served", "class head", "distillation head", "both", "last step, val and test")
     return markdown(("teacher", "model", "data", "seeds", *served), lines)
 
@@ -326,12 +229,13 @@ def teaching_speed(rows: Sequence[Row]) -> str:
     for name in rows[0]["images_per_second"]:
         values = [row["images_per_second"][name] for row in rows]
         ratios = [row["ratio"][name] for row in rows if name in row["ratio"]]
-        lines.append([name, len(rows), _middle(values, 1), _middle(ratios, 2) if ratios else "1"])
+        lines.append([name, len(rows), middle(values, 1), middle(ratios, 2) if ratios else "1"])
     return markdown(("teacher", "rounds", "images/s: median (range)", "over none: median (range)"), lines)
 
 
 TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "clothing": runs,
+    "scores": scores,
     "small-data": runs,
     "speed-against-timm": speed,
     "time-limit": limits,
@@ -341,6 +245,10 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "decode-speed": decodes,
     "aspect": aspects,
     "leak-worth": leak_worth,
+    "near-duplicates": near_duplicates,
+    "label_noise": label_noise,
+    "scan-speed": scan_speed,
+    "entries": entries,
     "unlabelled": runs,
     "distill-finetune": by_head,
     "distill-scratch": by_head,

@@ -8,6 +8,7 @@ A test fails where a table and the code differ.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -136,7 +137,8 @@ def measured(topic: str) -> str:
     from ledger import Ledger
     from tables import TABLES
 
-    rows = list(Ledger(topic, BENCHMARKS / "records").rows.values())
+    kept = "clothing" if topic == "scores" else topic
+    rows = list(Ledger(kept, BENCHMARKS / "records").rows.values())
     if rows:
         return TABLES[topic](rows) + "\n"
     return f"_Not measured yet: there is no `benchmarks/records/{topic}.jsonl`._\n"
@@ -145,18 +147,21 @@ def measured(topic: str) -> str:
 def made(name: str) -> str:
     """The table of a name; "measured_TOPIC" is made of the records of a benchmark."""
     if name.startswith("measured_"):
-        return measured(name.removeprefix("measured_").replace("_", "-"))
+        topic = name.removeprefix("measured_")
+        return measured(topic if topic == "label_noise" else topic.replace("_", "-"))
     return {"plan": plan_table, "kinds": kinds_table, "shares": shares_table}[name]()
 
 
 def guides() -> dict[str, str]:
-    """Page (path below docs/) -> its text with every table in it made anew."""
+    """Page (path below docs/; the README beside it) -> its text with every table in it made anew."""
     found = {}
-    for file in sorted([*(DOCS / "guides").glob("*.md"), *(DOCS / "concepts").glob("*.md")]):
+    for file in sorted(
+        [*(DOCS / "guides").glob("*.md"), *(DOCS / "concepts").glob("*.md"), DOCS.parent / "README.md"]
+    ):
         text = file.read_text("utf-8")
         if MARK.search(text):
             new = MARK.sub(lambda match: f"{match[1]}\n{made(match[2])}\n{match[4]}", text)
-            found[file.relative_to(DOCS).as_posix()] = new
+            found[os.path.relpath(file, DOCS)] = new
     return found
 
 
