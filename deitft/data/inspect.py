@@ -215,8 +215,9 @@ def _fill(facts: PhotoFacts, rows: npt.NDArray[np.int64], answer: photo_reader.A
 def _completed(catalog: Catalog, facts: PhotoFacts) -> Catalog:
     known = facts.known
     bad = dict(sorted(facts.bad.items()))
-    bad |= {row: BadPhoto("D2", "was not read") for row in np.flatnonzero(~known).tolist() if row not in bad}
-    facts.stamps[~known] = np.column_stack((catalog.sizes, catalog.stamps))[~known]
+    unread = np.flatnonzero(~known)
+    bad |= {row: BadPhoto("D2", "was not read") for row in unread.tolist() if row not in bad}
+    facts.stamps[unread] = np.column_stack((catalog.sizes[unread], catalog.stamps[unread]))
     return replace(
         catalog,
         sizes=facts.stamps[:, 0],
