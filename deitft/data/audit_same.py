@@ -113,7 +113,10 @@ def near_duplicates(catalog: Catalog, good: npt.NDArray[np.bool_]) -> list[Findi
         rows = sorted({*near.first[plain].tolist(), *near.second[plain].tolist()})
         verb = "is" if len(pairs) == 1 else "are"
         text = f"{counted(len(pairs), 'pair')} of photos {verb} almost the same, first: {_said(pairs[0])}"
-        found.append(_d12(catalog, rows, "info", text, "kept on one side of a split made here", pairs))
+        hint = (
+            "they stand on one side" if (catalog.given != NONE).any() else "they are kept on one side of the split"
+        )
+        found.append(_d12(catalog, rows, "info", text, hint, pairs))
     return found
 
 

@@ -22,7 +22,7 @@ from deitft.data.formats import FORMAT_NAMES
 from deitft.data.found import NO_LABEL, ClassFolder, Found, Labels
 from deitft.data.names import check_class_names
 from deitft.data.places import FolderPlace
-from deitft.data.walk import Walker, loop_notices
+from deitft.data.walk import OUTSIDE, Walker, loop_notices
 from deitft.data.walk_apart import walk_folders
 from deitft.errors import DataError, DeitftError, MissingInputError, Notice
 
@@ -39,8 +39,6 @@ SPLIT_SPELLINGS = {
     "holdout": TEST,
 }
 """What a split may be called, in lower case."""
-
-OUTSIDE = "outside the class folders"
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,8 @@ class _Columns:
         text, rows = self._problems[kind]
         more = f" ({len(rows):,} such rows)" if len(rows) > 1 else ""
         hint = "fix the rows or remove them"
+        if kind == "path" and not self.paths:  # none was found: they begin somewhere else
+            hint = "name the folder that the paths begin at with --root"
         if kind == "outside":
             hint = "move the photo inside, or name the folder that holds it with --root"
         raise DataError(

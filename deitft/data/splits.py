@@ -32,7 +32,7 @@ from deitft.data.audit_same import near_leaks
 from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, TRAIN, VAL, Catalog, counted, normal, shown
 from deitft.data.csv_rows import any_csv_rows
 from deitft.data.units import units_of
-from deitft.errors import DataError, Notice
+from deitft.errors import DataError, Notice, Severity
 
 COLUMNS = ("path", "label", "split", "sha256")
 ALWAYS_HELD_OUT = 10
@@ -198,9 +198,14 @@ def _untested(catalog: Catalog, split: npt.NDArray[np.int8], carved: Sequence[in
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             text = f'{SPLIT_NAMES[side]} has no photos of "{shown(missing[0])}"{more}'
-            hint = f"a class is sure of some from {ALWAYS_HELD_OUT} photos on"
+            hint = f"a class of {ALWAYS_HELD_OUT} photos or more gets some"
+            # Photos enough, but in few units: that is not what the numbers of photos let one expect.
+            joined = any(total[catalog.classes.index(name)] >= ALWAYS_HELD_OUT for name in missing)
+            if joined:
+                hint = f"by --group-by or likeness its photos stay together in fewer than {ALWAYS_HELD_OUT} groups"
+            severity: Severity = "warning" if joined else "info"
             details = {"split": SPLIT_NAMES[side], "classes": missing}
-            notices.append(Notice(id="D15", severity="info", text=text, hint=hint, details=details))
+            notices.append(Notice(id="D15", severity=severity, text=text, hint=hint, details=details))
     return notices
 
 

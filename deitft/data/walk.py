@@ -19,6 +19,8 @@ from deitft.errors import DataError, Notice, StorageError
 
 JUNK_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "__pycache__"})
 """Folders of other programs, in lower case; those with a leading dot are left out too."""
+OUTSIDE = "outside the class folders"
+"""What is said of photos that lie where no class is."""
 _JUNK_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 
 
@@ -230,27 +232,43 @@ def is_junk_folder(name: str) -> bool:
 
 
 def ignored_notices(ignored: Sequence[tuple[str, str]], *, listed: bool = True) -> list[Notice]:
-    """One line for everything that lay among the photos and is none (fault D14), by kind.
+    """What lay among the photos and is not used (fault D14): photos outside the class folders, and all that is no
+    photo, by kind, a line each.
 
     ``listed``: the verb writes a ``check.json``, which names each file.
     """
-    if not ignored:
-        return []
+    loose = [path for path, kind in ignored if kind == OUTSIDE]
+    junk = [(path, kind) for path, kind in ignored if kind != OUTSIDE]
+    return [*([_loose(loose)] if loose else []), *([_junk(junk, listed=listed)] if junk else [])]
+
+
+def _loose(paths: Sequence[str]) -> Notice:
+    lie = "1 photo lies" if len(paths) == 1 else f"{len(paths):,} photos lie"
+    used = "is not used" if len(paths) == 1 else "are not used, first"
+    return Notice(
+        id="D14",
+        severity="warning",
+        text=f"{lie} outside the class folders and {used}: {shown(paths[0])}",
+        hint="move what should be learned into the folder of its class",
+        files=tuple(paths),
+        details={"reasons": [f"a photo {OUTSIDE}"] * len(paths)},
+    )
+
+
+def _junk(ignored: Sequence[tuple[str, str]], *, listed: bool) -> Notice:
     kinds = sorted(collections.Counter(kind for _, kind in ignored).items(), key=lambda item: (-item[1], item[0]))
     named = kinds if len(kinds) <= 3 else kinds[:2]
     parts = [f"{count:,} {shown(kind)}" for kind, count in named]
     rest = len(ignored) - sum(count for _, count in named)
     parts += [counted(rest, "other")] if rest else []
     what = counted(len(ignored), "file that is not a photo", "files that are not photos")
-    return [
-        Notice(
-            id="D14",
-            severity="warning",
-            text=f"ignored {what} ({', '.join(parts)}{'; list in check.json' if listed else ''})",
-            files=tuple(path for path, _ in ignored),
-            details={"kinds": dict(kinds)},
-        )
-    ]
+    return Notice(
+        id="D14",
+        severity="warning",
+        text=f"ignored {what} ({', '.join(parts)}{'; list in check.json' if listed else ''})",
+        files=tuple(path for path, _ in ignored),
+        details={"kinds": dict(kinds), "reasons": [f"not a photo: {shown(kind)}" for _, kind in ignored]},
+    )
 
 
 def loop_notices(met_twice: Sequence[str]) -> list[Notice]:

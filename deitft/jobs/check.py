@@ -71,8 +71,7 @@ def check(
     request = CheckRequest(
         data=asked.source(data, root, nested, group_by),
         splits=Path(splits) if splits else None,
-        strict=strict,
-        skip_bad=skip_bad,
+        **asked.bad_photos(strict=strict, skip_bad=skip_bad),
         max_pixels=asked.pixels(max_pixels),
         allow_leak=allow_leak,
         seed=asked.whole(seed, "seed", 0) or 0,

@@ -67,8 +67,7 @@ def evaluate(
             split=None if split is None else asked.texts(split, "split", SPLITS)[0],
             batch=asked.whole(batch, "batch", 1),
             out=None if out is None else asked.folder(out, "out"),
-            strict=strict,
-            skip_bad=skip_bad,
+            **asked.bad_photos(strict=strict, skip_bad=skip_bad),
         )
         machine: dict[str, Any] = {
             "device": device,

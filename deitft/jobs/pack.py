@@ -25,6 +25,8 @@ def pack(
 ) -> PackResult:
     """Pack photos with their labels, splits and groups into tar shards in the new folder ``out``.
 
+    No photo is decoded: what is wrong with photos stays as it is, and ``check`` says so of the shards, too.
+
     A million small files are slow to list, to copy and to read over a network; a thousand shards are not. The
     photos keep every byte, and all verbs take the folder of shards as they take ``data``. ``shard_mb`` is about
     how many megabytes a shard gets. ``index.csv`` in it names every photo with its SHA-256 and its old path.

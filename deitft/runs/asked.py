@@ -47,6 +47,18 @@ def source(
     return Source(tuple(named), tuple(roots), nested, text(group_by, "group_by"))
 
 
+def bad_photos(*, strict: bool, skip_bad: bool) -> dict[str, bool]:
+    """What is to be done with bad photos: the two flags, of which one at most is set.
+
+    Raises:
+        UsageError: both are (id USAGE).
+    """
+    if strict and skip_bad:
+        hint = "the one stops at a bad photo, the other leaves it out: take one of them"
+        raise UsageError("--strict and --skip-bad contradict each other", hint, id="USAGE")
+    return {"strict": strict, "skip_bad": skip_bad}
+
+
 def pixels(value: str | int | None) -> int | None:
     """How many pixels a photo must claim fewer of, as "200M" or a number; or nothing.
 

@@ -12,7 +12,7 @@ from deitft.core.units import format_bytes
 from deitft.data.catalog import SPLIT_NAMES, TEST, TRAIN, VAL, Catalog
 from deitft.reporting.check_data import CheckPage
 from deitft.runs.check_album import CHECK, Album, parts_of
-from deitft.runs.check_files import FIXES
+from deitft.runs.check_files import FIXES, default_out
 
 if TYPE_CHECKING:
     from deitft.runs.checking import CheckResult
@@ -35,10 +35,19 @@ def page_of(result: CheckResult, album: Album) -> CheckPage:
         facts=photo_facts(catalog),
         command=command_line(),
         train_command=result.train_command,
-        apply_command=["deitft", "check", *result.data.words(), "--apply-labels", str(result.out / FIXES)],
+        apply_command=_apply_command(result),
         fixes=result.undecided,
         fixes_file=str(result.out / FIXES),
     )
+
+
+def _apply_command(result: CheckResult) -> list[str]:
+    """What applies the decisions, accepts the same photos and shows what came of it."""
+    words = ["deitft", "check", *result.data.words(), *result.allowed, "--apply-labels", str(result.out / FIXES)]
+    words.append("--html")
+    if result.out != default_out(result.data):
+        words += ["--out", str(result.out)]
+    return words
 
 
 def class_counts(result: CheckResult) -> dict[str, list[int]]:

@@ -171,7 +171,7 @@ def check_data(asked: CheckRequest, progress: Progress) -> CheckResult:
             applied = apply(catalog, decided, str(decisions)) if asked.apply_labels else None
             catalog = catalog if applied is None else applied.catalog
             findings = audit(catalog, strict=asked.strict, skip_bad=asked.skip_bad, allow_leak=asked.allow_leak)
-            readable = catalog.without(sorted(catalog.bad))
+            readable = catalog.without(sorted({*catalog.bad, *findings.quarantined.tolist()}))
             more = doubts(readable, asked.looker, seed=asked.seed, progress=progress, stop=stop)
             result = judged(asked, catalog, findings, more, out)
             if applied is None:
@@ -250,6 +250,8 @@ def write_result(result: CheckResult, *, html: bool, progress: Progress) -> Chec
             page = page_of(result, Album(result.catalog, task))
         write_check_page(out / PAGE, page)
         files.append(("Page", out / PAGE))
+    else:
+        (out / PAGE).unlink(missing_ok=True)  # it would show what an earlier look has found
     result = replace(result, files=tuple(files))
     write_json(out / RECORD, {**result.record(), "data": data_name(result.data)})
     return result

@@ -13,6 +13,7 @@ from deitft.data.inspect import default_cache_dir
 from deitft.data.packing import Packed, pack
 from deitft.data.scan import scan
 from deitft.data.source import Source
+from deitft.data.walk import ignored_notices
 from deitft.errors import OutputError
 
 
@@ -46,6 +47,9 @@ def pack_photos(source: Source, out: Path, *, shard_bytes: int, progress: Progre
     with catch_stop_signals(stop, progress):
         catalog = scan(source, progress=progress, cache_dir=default_cache_dir())
         for notice in catalog.notices:
+            if notice.id != "D14":
+                progress.warn(notice)
+        for notice in ignored_notices(catalog.ignored, listed=False):
             progress.warn(notice)
         with progress.task("Packing photos", len(catalog), unit="photos") as task:
             packed = pack(catalog, out, shard_bytes=shard_bytes, task=task, stop=stop)

@@ -63,8 +63,9 @@ def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("pretrained", "strict", "skip_bad", "allow_leak", "resume", "dry_run", "probe")
-    return {name: given[name] for name in names} | {"unlabelled": given.get("unlabelled", False)}
+    names = ("pretrained", "allow_leak", "resume", "dry_run", "probe")
+    bad = asked.bad_photos(strict=given["strict"], skip_bad=given["skip_bad"])
+    return {name: given[name] for name in names} | bad | {"unlabelled": given.get("unlabelled", False)}
 
 
 def _path(value: str | Path | Source | None) -> Path | None:

@@ -145,7 +145,7 @@ def test_D12_two_labels_and_one_side(tmp_path):
         (
             "info",
             "1 pair of photos is almost the same, first: shoes/05.jpg and shoes/half.jpg — "
-            "kept on one side of a split made here",
+            "they are kept on one side of the split",
         ),
     ]
 

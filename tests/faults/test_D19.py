@@ -114,6 +114,14 @@ def test_D19_h_missing_files_are_counted(root):
     assert error.details == {"path": [14, 15, 24]}
 
 
+def test_D19_h_paths_that_begin_somewhere_else(root):
+    error = refused(root, text_of([("hat/1.jpg", "hat"), ("cap/2.jpg", "cap")]))
+    assert error.line == (
+        "labels.csv row 2: file hat/1.jpg does not exist (2 such rows) — "
+        "name the folder that the paths begin at with --root"
+    )
+
+
 @pytest.mark.parametrize("text", ["path,label\n", "path,label"])
 def test_D19_i_header_only(root, text):
     error = refusal(write(root, text))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from photo_kit import encoded, jpeg, picture, put, state_of, untouched, write_cl
 from run_kit import fails, finetune, write_photos
 
 import deitft
+from deitft.cli.app import main
 from deitft.core.records import csv_text, parse_csv_text
 from deitft.errors import DataError, MissingInputError, UsageError
 
@@ -70,6 +73,20 @@ def test_the_report_of_a_run_shows_what_was_found(shop: Path, tmp_path: Path) ->
     assert part.count('class="duo"') == 1
     assert len(re.findall(r'<img[^>]+alt="Photo (?:dress/0003|hat/same)\.jpg"', part)) == 2
     assert 'alt="Photo hat/moving.gif"' in part
+
+
+def test_the_command_of_a_page_works_and_no_page_outlives_its_look(shop: Path) -> None:
+    deitft.check(shop, skip_bad=True, html=True, out="looked")
+    page = Path("looked/check.html")
+    said = re.search(r'<pre class="command"><code>(deitft check .*?)</code>', page.read_text("utf-8"))
+    assert said is not None
+    words = shlex.split(html.unescape(said[1]))
+    assert {"--skip-bad", "--apply-labels", "--html", "--out"} <= set(words)
+    assert main(words[1:]) == 0
+    assert Path("looked/labels.csv").is_file()
+    assert page.is_file()
+    deitft.check(shop, out="looked")
+    assert not page.exists()
 
 
 def test_an_untouched_file_changes_nothing_and_decisions_are_trained_on(shop: Path, tmp_path: Path) -> None:
@@ -159,6 +176,13 @@ def test_a_run_keeps_the_size_it_was_allowed(shop: Path, tmp_path: Path) -> None
     record = json.loads((run / "run.json").read_text())
     assert record["options"]["max_pixels"] == 2000
     assert deitft.resume(run).folder == run
+
+
+def test_two_ways_with_bad_photos_at_once_are_a_mistake(shop: Path) -> None:
+    for verb in (deitft.check, deitft.finetune):
+        with fails(UsageError, "USAGE") as caught:
+            verb(shop, strict=True, skip_bad=True)
+        assert "contradict" in caught.value.what
 
 
 def test_mistakes_are_told_by_name(shop: Path) -> None:

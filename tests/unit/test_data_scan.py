@@ -118,9 +118,14 @@ def test_files_beside_the_class_folders_are_named(tmp_path):
         ("loose.jpg", "outside the class folders"),
         ("train/loose.png", "outside the class folders"),
     )
-    assert [notice.text for notice in catalog.notices] == [
-        "ignored 3 files that are not photos (2 outside the class folders, 1 .txt; list in check.json)"
+    assert [(notice.text, notice.files) for notice in catalog.notices] == [
+        (
+            "2 photos lie outside the class folders and are not used, first: loose.jpg",
+            ("loose.jpg", "train/loose.png"),
+        ),
+        ("ignored 1 file that is not a photo (1 .txt; list in check.json)", ("README.txt",)),
     ]
+    assert catalog.notices[1].details["reasons"] == ["not a photo: .txt"]
 
 
 def test_order_is_that_of_code_points_on_every_machine(tmp_path, monkeypatch):
@@ -300,7 +305,8 @@ def test_words_for_what_was_ignored():
     assert one[0].text == "ignored 1 file that is not a photo (1 .txt; list in check.json)"
     many = ignored_notices([(str(index), kind) for index, kind in enumerate("aaabbcd")])
     assert many[0].text == "ignored 7 files that are not photos (3 a, 2 b, 2 others; list in check.json)"
-    assert many[0].details == {"kinds": {"a": 3, "b": 2, "c": 1, "d": 1}}
+    assert many[0].details["kinds"] == {"a": 3, "b": 2, "c": 1, "d": 1}
+    assert len(many[0].details["reasons"]) == 7
 
 
 def test_shown_normal_counted():

@@ -249,11 +249,19 @@ def test_groups_that_share_a_photo_become_one_and_are_named():
 def test_small_classes_are_named():
     splits = assign(catalog_of({"a": 40, "b": 1, "c": 2}), seed=0)
     assert [(notice.id, notice.severity, notice.line) for notice in splits.notices] == [
-        ("D15", "info", 'val has no photos of "b" and 1 more — a class is sure of some from 10 photos on'),
-        ("D15", "info", 'test has no photos of "b" and 1 more — a class is sure of some from 10 photos on'),
+        ("D15", "info", 'val has no photos of "b" and 1 more — a class of 10 photos or more gets some'),
+        ("D15", "info", 'test has no photos of "b" and 1 more — a class of 10 photos or more gets some'),
     ]
     assert splits.notices[0].details == {"split": "val", "classes": ["b", "c"]}
     assert splits.note == "val and test: 10.0% of the photos each, by content, seed 0"
+
+
+def test_a_class_of_many_photos_in_few_groups_is_a_warning_that_says_so():
+    catalog = catalog_of({"a": 40, "b": 40})
+    groups = [f"g{row % 40 // 20}" for row in range(80)]
+    notices = assign(catalog, seed=0, groups=groups).notices
+    why = "by --group-by or likeness its photos stay together in fewer than 10 groups"
+    assert {(notice.severity, notice.hint) for notice in notices if notice.id == "D15"} == {("warning", why)}
 
 
 def test_a_photo_without_content_stands_for_itself():
