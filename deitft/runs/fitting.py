@@ -73,10 +73,10 @@ def fit_session(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
 
 
 def _bar(session: Session) -> AbstractContextManager[Task]:
-    """The bar of the training; where there is no step it says what is done instead."""
+    """The bar of the training; where there is no step it says so and counts nothing."""
     progress, steps = session.request.progress, session.plan.total_steps
     if not steps:
-        return progress.task("no step to train: looking at what there is")
+        return progress.task("no step to train")
     return progress.task(f"training {session.folder.name}", steps, unit="steps")
 
 
