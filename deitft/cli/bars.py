@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from deitft.cli.console import notice_line, on_terminal, rich_console, talk
+from deitft.cli.console import hanging, notice_line, on_terminal, rich_console, talk, talk_notice
 from deitft.core.progress import Progress, SilentTask, Task
 from deitft.errors import Notice
 from deitft.reporting.visible import visible
@@ -51,7 +51,7 @@ class Quiet:
     def warn(self, notice: Notice) -> None:
         """A warning on stderr; an info stands in the report only."""
         if notice.severity != "info":
-            talk(notice_line(notice))
+            talk_notice(notice)
 
     def task(self, title: str, total: int | None = None, *, unit: str = "") -> AbstractContextManager[Task]:
         """No bar."""
@@ -130,7 +130,7 @@ class Bars:
     def warn(self, notice: Notice) -> None:
         """A warning above the bars; an info stands in the report only."""
         if notice.severity != "info":
-            self.say(notice_line(notice))
+            self.live.console.print(hanging(notice_line(notice)))
 
     @contextmanager
     def task(self, title: str, total: int | None = None, *, unit: str = "") -> Iterator[Task]:

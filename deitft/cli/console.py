@@ -63,6 +63,27 @@ def notice_line(notice: Notice) -> str:
     return f"deitft: {notice.severity} [{notice.id}]: {notice.line}"
 
 
+def hanging(line: str) -> Table:
+    """A line of ``notice_line`` for a terminal: its words wrap beside its label, as in ``show_findings``."""
+    from rich.table import Table
+    from rich.text import Text
+
+    label, _, text = visible(line).partition("]: ")
+    table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(Text(f"{label}]:"), Text(text))
+    return table
+
+
+def talk_notice(notice: Notice) -> None:
+    """A warning on stderr: wrapped on a terminal, one line off it."""
+    if on_terminal(sys.stderr):
+        rich_console(stderr=True).print(hanging(notice_line(notice)))
+    else:
+        talk(notice_line(notice))
+
+
 def report_bug(error: BaseException) -> None:
     """Say that this is our mistake, and keep the traceback where it can be sent from.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from deitft.cli import console
 from deitft.compute.rank import rank_here
@@ -25,8 +26,37 @@ def after_interrupt(words: Sequence[str]) -> str:
     return ""
 
 
+def in_plain_words(params: list[Any]) -> list[Any]:
+    """The same parameters, whose help names no Python type: nothing for a flag, PATH for files and folders."""
+    for param in params:
+        if param.param_type_name == "option" and param.is_flag and param.metavar is None:
+            param.metavar = ""
+        if param.param_type_name == "argument":
+            param.display_type_rich = partial(_word_of, param)
+    return params
+
+
+def _word_of(argument: Any, ctx: Any) -> str | None:
+    """What is typed for an argument, for typer's "<path>" and "<list[Path]>"; None where its name says it."""
+    if "path" not in str(type(argument).display_type_rich(argument, ctx)).lower():
+        return None
+    return "PATH" if argument.nargs == 1 else "PATH ..."
+
+
+class Verb(TyperCommand):
+    """A verb whose help speaks plainly."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """See ``in_plain_words``."""
+        return in_plain_words(super().get_params(ctx))
+
+
 class Verbs(TyperGroup):
     """A group that answers a mistyped verb with the one that was meant."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """See ``in_plain_words``."""
+        return in_plain_words(super().get_params(ctx))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the verb of ``args``.
@@ -42,9 +72,17 @@ class Verbs(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
+class _Program(typer.Typer):
+    """An app whose commands are all of ``Verb``."""
+
+    def command(self, name: str | None = None, **more: Any) -> Any:
+        """As typer's."""
+        return super().command(name, **{"cls": Verb, **more})
+
+
 def group(help: str, **more: Any) -> typer.Typer:
     """A group of verbs."""
-    return typer.Typer(cls=Verbs, help=help, rich_markup_mode="rich", pretty_exceptions_enable=False, **more)
+    return _Program(cls=Verbs, help=help, rich_markup_mode="rich", pretty_exceptions_enable=False, **more)
 
 
 def speaks(error: BaseException | None = None) -> bool:

@@ -106,7 +106,11 @@ def _with_pairs(finding: Finding, catalog: Catalog, contents: npt.NDArray[np.int
             one, two = sorted((row, other))
             if one != two:
                 pairs[one, two] = same_pair(catalog, one, two)
-    return replace(finding, details={**finding.details, "pairs": list(pairs.values())})
+    # a run's report shows them, too, and has only the photos that were kept
+    of = {catalog.paths[row]: catalog.classes[catalog.labels[row]] for group in groups.values() for row in group}
+    labels = [of[path] for path in finding.paths]
+    more = {"pairs": list(pairs.values()), "labels_left_out": labels}
+    return replace(finding, details={**finding.details, **more})
 
 
 def _text_of(id: str, catalog: Catalog, rows: Sequence[int], reasons: Mapping[int, str]) -> str:

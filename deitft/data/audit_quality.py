@@ -28,6 +28,14 @@ NEARLY_ALL = 0.9
 ODD_AREA = 25
 """A photo with this many times the pixels of the median photo, or as many times fewer, is of an odd size."""
 
+_HEADINGS = {
+    PhotoNote.NO_END_MARKER: "read anyway",
+    PhotoNote.DAMAGED: "damage that the decoder saw",
+    PhotoNote.SIXTEEN_BIT: "16 bits",
+    PhotoNote.PLAIN_CMYK: "CMYK",
+}
+"""What a page adds to the title of a finding where it has others of the same id."""
+
 _NOTED: tuple[tuple[PhotoNote, str, Severity, str, str], ...] = (
     (PhotoNote.NO_END_MARKER, "D2", "warning", "{JPEG} {lack} {their} end marker, read anyway", ""),
     (PhotoNote.DAMAGED, "D2", "warning", "the decoder reported damage in {photo}, first: {first}", "look at them"),
@@ -52,7 +60,8 @@ def noted_photos(catalog: Catalog, good: npt.NDArray[np.bool_]) -> list[Finding]
     for note, id, severity, text, hint in _NOTED:
         rows = np.flatnonzero(good & ((catalog.notes & note) != 0)).tolist()
         if rows:
-            found.append(about(catalog, rows, id, severity, text, hint))
+            heading = {"heading": _HEADINGS[note]} if note in _HEADINGS else None
+            found.append(about(catalog, rows, id, severity, text, hint, heading))
     long, short = np.maximum(catalog.widths, catalog.heights), np.minimum(catalog.widths, catalog.heights)
     rows = np.flatnonzero(good & (short > 0) & (long > MAX_ASPECT * short)).tolist()
     if rows:
@@ -100,7 +109,7 @@ def _shapes(catalog: Catalog, good: npt.NDArray[np.bool_]) -> list[Finding]:
         found.append(about(catalog, rows, "SIZE", "info", text, details={"share": share}))
     elif rows:
         text = f"{{photo}} {{have}} a side of less than {SMALL_SIDE} pixels and {{are}} enlarged, first: {{first}}"
-        found.append(about(catalog, rows, "SIZE", "info", text))
+        found.append(about(catalog, rows, "SIZE", "info", text, details={"heading": "enlarged"}))
     middle = float(np.median((wide * high)[known]))
     odd = (wide * high > ODD_AREA * middle) | (wide * high * ODD_AREA < middle)
     rows = np.flatnonzero(known & odd & (short >= SMALL_SIDE)).tolist()

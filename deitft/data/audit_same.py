@@ -56,6 +56,7 @@ def leaks(catalog: Catalog, contents: npt.NDArray[np.int64], allowed: bool) -> l
                 details={
                     "split": SPLIT_NAMES[late],
                     "also_in": SPLIT_NAMES[early],
+                    "heading": f"{SPLIT_NAMES[late]} and {SPLIT_NAMES[early]}",
                     "twins": [catalog.paths[there[int(contents[row])]] for row in rows],
                     "pairs": [same_pair(catalog, row, there[int(contents[row])]) for row in rows],
                 },
@@ -101,11 +102,21 @@ def near_duplicates(catalog: Catalog, good: npt.NDArray[np.bool_]) -> list[Findi
         count = counted(len(pairs), "pair")
         verb = "carries" if len(pairs) == 1 else "carry"
         text = f"{count} of photos that are almost the same {verb} two labels, first: {_said(pairs[0])}"
-        found.append(_d12(catalog, rows, "warning", text, "compare them, one label may be wrong", pairs))
+        found.append(
+            _d12(
+                catalog,
+                rows,
+                "warning",
+                text,
+                "compare them, one label may be wrong",
+                pairs,
+                {"heading": "two labels"},
+            )
+        )
     found += near_leaks(catalog, np.where(good, catalog.given, NONE))
     if near.left:
         text = f"{near.left:,} more pairs of photos look alike and were not compared: the closest ones were"
-        found.append(Finding(id="D12", severity="info", text=text))
+        found.append(Finding(id="D12", severity="info", text=text, details={"heading": "not compared"}))
     sides = catalog.given[near.first], catalog.given[near.second]
     plain = usable & ~two_labels & (sides[0] == sides[1])
     if plain.any():
@@ -113,10 +124,9 @@ def near_duplicates(catalog: Catalog, good: npt.NDArray[np.bool_]) -> list[Findi
         rows = sorted({*near.first[plain].tolist(), *near.second[plain].tolist()})
         verb = "is" if len(pairs) == 1 else "are"
         text = f"{counted(len(pairs), 'pair')} of photos {verb} almost the same, first: {_said(pairs[0])}"
-        hint = (
-            "they stand on one side" if (catalog.given != NONE).any() else "they are kept on one side of the split"
-        )
-        found.append(_d12(catalog, rows, "info", text, hint, pairs))
+        given = (catalog.given != NONE).any()
+        hint = "they stand on one side" if given else "they are kept on one side of the split"
+        found.append(_d12(catalog, rows, "info", text, hint, pairs, {"heading": "harmless"}))
     return found
 
 
@@ -134,7 +144,11 @@ def near_leaks(catalog: Catalog, split: npt.NDArray[np.int8]) -> list[Finding]:
         verb = "looks" if len(rows) == 1 else "look"
         photos = counted(len(rows), f"{SPLIT_NAMES[late]} photo")
         text = f"{photos} {verb} almost the same as {SPLIT_NAMES[early]} photos, first: {_said(pairs[0])}"
-        more: dict[str, object] = {"split": SPLIT_NAMES[late], "also_in": SPLIT_NAMES[early]}
+        more: dict[str, object] = {
+            "split": SPLIT_NAMES[late],
+            "also_in": SPLIT_NAMES[early],
+            "heading": f"{SPLIT_NAMES[late]} and {SPLIT_NAMES[early]}",
+        }
         found.append(_d12(catalog, rows, "warning", text, "compare before trusting the score", pairs, more))
     return found
 
@@ -164,8 +178,8 @@ def _d12(
     text: str,
     hint: str,
     pairs: list[Pair],
-    more: Mapping[str, object] | None = None,
+    more: Mapping[str, object],
 ) -> Finding:
     paths = tuple(catalog.paths[row] for row in rows)
-    details = {"pairs": pairs, **(more or {})}
+    details = {"pairs": pairs, **more}
     return Finding(id="D12", severity=severity, text=text, hint=hint, paths=paths, details=details)

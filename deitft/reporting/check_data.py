@@ -156,5 +156,21 @@ def title_of(part: Part) -> str:
 
 
 def numbered(parts: Sequence[Part]) -> list[tuple[str, str, Part]]:
-    """(anchor, heading, finding) of each."""
-    return [(f"found-{number}", title_of(part), part) for number, part in enumerate(parts, 1)]
+    """(anchor, heading, finding) of each; no two have one heading."""
+    return [
+        (f"found-{number}", title, part)
+        for number, (title, part) in enumerate(zip(_told_apart(parts), parts, strict=True), 1)
+    ]
+
+
+def _told_apart(parts: Sequence[Part]) -> list[str]:
+    """A heading for each: where several would have the same, with what ``details`` add to it, else numbered."""
+    titles = [title_of(part) for part in parts]
+    longer = []
+    for title, part in zip(titles, parts, strict=True):
+        more = str(part.notice.details.get("heading") or "")
+        longer.append(f"{title}: {more}" if more and titles.count(title) > 1 else title)
+    return [
+        f"{title} ({longer[: place + 1].count(title)})" if title in longer[:place] else title
+        for place, title in enumerate(longer)
+    ]

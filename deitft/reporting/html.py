@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import shlex
 from collections.abc import Sequence
 from functools import cache
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from deitft.core.files import write_text
 from deitft.core.records import version_of
@@ -44,6 +45,8 @@ SAMPLES_SHOWN = 8
 
 VIEWS_SHOWN = 6
 """Views at most of one of them."""
+
+_BREAKS = re.compile(r"(?<=[/_])(?=.)")
 
 
 def write_report(path: Path, data: ReportData) -> int:
@@ -103,6 +106,7 @@ def _environment() -> jinja2.Environment:
         "thumbnail": _thumbnail,
         "large": _large,
         "shown": tables.shown,
+        "breakable": _breakable,
         "quoted": shlex.quote,
     }
     environment.globals |= {"plural": plural, "overlay": thumbnails.attention_overlay}
@@ -114,6 +118,11 @@ def _readable(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(value)
     return "n/a" if value is None else value
+
+
+def _breakable(text: str) -> Markup:
+    """A path that breaks after a folder or a word of a name; within a word only where that fills a line."""
+    return Markup(_BREAKS.sub("<wbr>", str(escape(visible(text)))))
 
 
 def _thumbnail(image: Pixels) -> str:

@@ -96,7 +96,7 @@ def _no_better_than_majority(data: ReportData) -> NextStep | None:
         return None
     return NextStep(
         "The model is not surely better than always naming the largest class: check that folders and photos "
-        "belong together, then train longer.",
+        f"belong together, then {'fine-tune (--recipe finetune)' if data.untrained else 'train longer'}.",
         "training",
         "See the training",
     )

@@ -150,13 +150,23 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Before and after the temperature; ``after`` None with a ``reason`` where none could be fitted."""
+    """Before and after the temperature; ``after`` None with a ``reason`` where none could be fitted.
+
+    ``fitted_photos`` of ``fitted_on`` chose it, 0 where that is not known.
+    """
 
     before: Reliability
     after: Reliability | None = None
     temperature: float | None = None
     fitted_on: str = "val"
+    fitted_photos: int = 0
     reason: str = ""
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the error is higher with the temperature, in the digits that the page shows."""
+        before, after = self.before.error.value, self.after.error.value if self.after is not None else None
+        return before is not None and after is not None and round(after, 3) > round(before, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +218,8 @@ class ReportData:
     the teacher. ``confusion`` is [C, C], rows are labels, in photos. ``plan`` is
     ``Plan.record()``, ``environment`` that of ``core.records``. ``banners`` are sentences that must be read
     before any figure (a leak that was allowed, say); ``more_scores`` are (name, meaning, estimate). ``findings``
-    None is "nobody looked", ``found`` are the same with photos of them. With the verb "evaluate" the page does not
+    None is "nobody looked", ``found`` are the same with photos of them. ``untrained`` says how a model without a
+    training step came about: it has no ``history`` and no ``views``. With the verb "evaluate" the page does not
     say how the model came about.
     """
 
@@ -246,6 +257,7 @@ class ReportData:
     token: TokenPart | None = None
     calibration: Calibration | None = None
     history: History | None = None
+    untrained: str = ""
     # photos
     pairs: Sequence[ConfusedPair] = ()
     mistakes: Sequence[PhotoCase] = ()

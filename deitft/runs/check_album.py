@@ -42,17 +42,17 @@ class Album:
     def __post_init__(self) -> None:
         self._rows = {path: row for row, path in enumerate(self.catalog.paths)}
 
-    def photo(self, path: str, reason: str = "") -> FoundPhoto:
-        """A photo, as far as it can be had."""
+    def photo(self, path: str, reason: str = "", label: str = "") -> FoundPhoto:
+        """A photo, as far as it can be had; ``label`` is what one that was left out was labelled."""
         row = self._rows.get(path)
         if row is None:
-            return FoundPhoto(path=path, image=self._image(path), reason=reason)
+            return FoundPhoto(path=path, image=self._image(path), label=label, reason=reason)
         catalog = self.catalog
-        label, side = int(catalog.labels[row]), int(catalog.given[row])
+        number, side = int(catalog.labels[row]), int(catalog.given[row])
         return FoundPhoto(
             path=path,
             image=self._image(path),
-            label=catalog.classes[label] if label >= 0 else "",
+            label=catalog.classes[number] if number >= 0 else "",
             split=SPLIT_NAMES[side] if side >= 0 else "",
             reason=reason,
             size=(int(catalog.widths[row]), int(catalog.heights[row])),
@@ -73,6 +73,20 @@ class Album:
         return self._images[path]
 
 
+_SEVERITY_ORDER = {"error": 0, "warning": 1, "info": 2}
+
+
+def gravest_first(findings: Iterable[Notice]) -> list[Notice]:
+    """Errors, then warnings, then the rest; among these photos in two places, then labels in doubt."""
+    return sorted(findings, key=lambda finding: (_SEVERITY_ORDER[finding.severity], _weight(finding)))
+
+
+def _weight(finding: Notice) -> int:
+    if finding.id in ("D11", "D13"):
+        return 0
+    return 1 if pairs_of(finding) else 2 if finding.details.get("suspects") else 3
+
+
 def parts_of(findings: Iterable[Notice], album: Album, limits: Limits) -> list[Part]:
     """Every finding, with as many photos, pairs and suspects as ``limits`` allow."""
     return [_part(finding, album, limits) for finding in findings]
@@ -83,7 +97,8 @@ def _part(finding: Notice, album: Album, limits: Limits) -> Part:
     pairs: Sequence[Any] = pairs_of(finding)
     suspects: Sequence[Any] = details.get("suspects") or ()
     if pairs:
-        shown = [_pair(album, *pair) for pair in pairs[: limits.pairs]]
+        labels = dict(zip(finding.files, details.get("labels_left_out") or (), strict=False))
+        shown = [_pair(album, labels, *pair) for pair in pairs[: limits.pairs]]
         shown.sort(key=lambda pair: (not pair.two_labels, not pair.two_sides))
         return Part(notice=finding, pairs=shown, total=len(pairs))
     if suspects:
@@ -100,10 +115,11 @@ def _part(finding: Notice, album: Album, limits: Limits) -> Part:
     return Part(notice=finding, photos=photos, total=len(known))
 
 
-def _pair(album: Album, one: str, other: str, kind: str, distance: object) -> FoundPair:
+def _pair(album: Album, labels: Mapping[str, str], one: str, other: str, kind: str, distance: object) -> FoundPair:
     same = str(kind).startswith("the same")  # then there is no distance to speak of
     text = "" if same else f"{distance:.3g}" if isinstance(distance, float) else str(distance or "")
-    return FoundPair(left=album.photo(one), right=album.photo(other), kind=str(kind), distance=text)
+    left, right = (album.photo(path, label=labels.get(path, "")) for path in (one, other))
+    return FoundPair(left=left, right=right, kind=str(kind), distance=text)
 
 
 def pairs_of(finding: Notice) -> Sequence[tuple[str, str, str, object]]:

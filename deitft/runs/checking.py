@@ -16,7 +16,7 @@ from deitft.data.audit import Findings, audit
 from deitft.data.catalog import Catalog, counted
 from deitft.data.source import Source
 from deitft.errors import DataError, DeitftError, Notice
-from deitft.runs.check_album import Album, pairs_of
+from deitft.runs.check_album import Album, gravest_first
 from deitft.runs.check_files import (
     COLUMNS,
     DETAILS,
@@ -34,8 +34,6 @@ from deitft.runs.check_pages import page_of
 from deitft.runs.doubts import Looker, doubts
 from deitft.runs.fixes import Applied, Fix, apply, carried, fixes_text, labels_text, proposals, read_fixes
 from deitft.runs.prepare import Prepared, divide, read_catalog
-
-SEVERITY_ORDER = {"error": 0, "warning": 1, "info": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,23 +205,15 @@ def judged(
             notices += prepared.splits.notices
         except DataError as error:
             notices.append(_notice_of(error))
-    notices.sort(key=lambda notice: (SEVERITY_ORDER[notice.severity], _weight(notice)))
     return CheckResult(
         data=asked.data,
         catalog=catalog,
-        findings=tuple(notices),
+        findings=tuple(gravest_first(notices)),
         left_out=findings.reasons,
         prepared=prepared,
         out=out,
         allowed=asked.allowed(),
     )
-
-
-def _weight(notice: Notice) -> int:
-    """What comes first among findings of one severity: photos in two places, labels in doubt, then the rest."""
-    if notice.id in ("D11", "D13"):
-        return 0
-    return 1 if pairs_of(notice) else 2 if notice.details.get("suspects") else 3
 
 
 def _notice_of(error: DeitftError) -> Notice:

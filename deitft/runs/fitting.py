@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
-from deitft.core.progress import StopFlag
+from deitft.core.progress import StopFlag, Task
 from deitft.data.catalog import TRAIN, VAL
 from deitft.data.stream import TrainStream
 from deitft.errors import DataError
@@ -58,7 +59,7 @@ def fit_session(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
 
     log = _log_of(session, state)
     try:
-        with request.progress.task(f"training {session.folder.name}", plan.total_steps, unit="steps") as task:
+        with _bar(session) as task:
             task.advance(state.step)
             session.stop.deadline = session.hard_stop
             return fit(plan, state, stream, learning.objective, validate, keeper, log, session.stop, task)
@@ -69,6 +70,14 @@ def fit_session(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
         log.close()
         stream.close()
         learning.close()
+
+
+def _bar(session: Session) -> AbstractContextManager[Task]:
+    """The bar of the training; where there is no step it says so and counts nothing."""
+    progress, steps = session.request.progress, session.plan.total_steps
+    if not steps:
+        return progress.task("no step to train")
+    return progress.task(f"training {session.folder.name}", steps, unit="steps")
 
 
 def _scores(found: Predictions) -> Mapping[str, float]:

@@ -49,11 +49,9 @@ def leak_rows(figures: dict[str, Any] | None) -> list[tuple[str, str]]:
     """The same as (name, text) for people."""
     if figures is None:
         return []
-    names = {"without_same": "Top-1 without leaking photos"}
+    names = {"without_same": "Top-1 without leaks"} if figures["same"] else {}
     if figures["near"]:
-        names["without_same_and_near"] = "Top-1 without leaking and nearly leaking photos"
-    if not figures["same"]:
-        names.pop("without_same")
+        names["without_same_and_near"] = f"Top-1 without near leaks{' too' if figures['same'] else ''}"
     rows = []
     for field, name in names.items():
         row = figures[field]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deitft.core.units import format_bytes, format_money, format_seconds
+from deitft.data.catalog import counted
 from deitft.recipe.plan_types import Plan
 from deitft.runs.measure import Costs, Forecast, free_bytes
 from deitft.runs.request import RunResult, TrainRequest
@@ -14,13 +15,14 @@ def one_line(plan: Plan) -> str:
     photos = plan.photos
     of = "without labels, " if "train" in plan.unlabelled else "of "
     begin = (
-        f"{plan.short_name or plan.model} on {photos['train']} photos {of}{len(plan.classes)} classes "
+        f"{plan.short_name or plan.model} on {counted(photos['train'], 'photo')} {of}"
+        f"{counted(len(plan.classes), 'class', 'classes')} "
         f"(val {photos['val']}, test {photos['test']}): "
     )
     if not plan.total_steps:
         return f"{begin}heads solved on frozen features, {plan.precision} on {plan.device}"
     return (
-        f"{begin}{plan.epochs:.3g} epochs, {plan.total_steps} steps of {plan.batch}, {plan.optim.name} "
+        f"{begin}{_epochs(plan)}, {counted(plan.total_steps, 'step')} of {plan.batch}, {plan.optim.name} "
         f"lr {plan.optim.lr:.2g}, {plan.precision} on {plan.device}"
     )
 
@@ -30,9 +32,8 @@ def views_again(plan: Plan) -> str:
     again = plan.distill.cache_views if plan.distill is not None else None
     if again is None or again >= plan.epochs:
         return ""
-    return (
-        f"the views of {again} epochs are shown again and again: an approximation, fewer views than the recipe's"
-    )
+    first = f"the views of {counted(again, 'epoch')}"
+    return f"{first} are shown again and again: an approximation, fewer views than the recipe's"
 
 
 def planned(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> RunResult:
@@ -64,18 +65,36 @@ def rows(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> 
     return [
         ("Data", f"{plan.data}: {photos['train']} train, {photos['val']} val, {photos['test']} test photos"),
         ("Classes", f"{len(plan.classes)}, {_sizes(plan)}"),
-        (
-            "Weights",
-            ", ".join(f"{name} {value}" for name, value in plan.weights.items() if value not in (None, {})),
-        ),
+        ("Weights", weights_text(plan)),
         *_learning_rows(plan, costs),
         *_teaching_rows(plan, costs),
         ("Time", f"{format_seconds(outlook.total_seconds)} in all: {spent}"),
         ("Memory", f"{format_bytes(outlook.memory_bytes)} at the peak"),
         *_hours_rows(plan, outlook, request),
         ("Disk", f"{format_bytes(outlook.disk_bytes)}, {format_bytes(free_bytes(request.runs_dir))} free"),
-        ("Machine", f"{plan.device}, {plan.precision}, {plan.threads} threads, {plan.workers} workers"),
+        ("Machine", machine_text(plan)),
     ]
+
+
+def machine_text(plan: Plan) -> str:
+    """What it runs on."""
+    hands = f"{counted(plan.threads, 'thread')}, {counted(plan.workers, 'worker')}"
+    return f"{plan.device}, {plan.precision}, {hands}"
+
+
+def weights_text(plan: Plan) -> str:
+    """Whose weights the model starts from, where they are, and whether published figures are about them."""
+    found = plan.weights
+    if found.get("path") is None:
+        return "none: it starts from random values"
+    name = ".".join(str(found[part]) for part in ("architecture", "tag") if found.get(part))
+    words = {
+        "file": "the file does not say whose weights it holds",
+        "run": "weights of a run, not published ones",
+    }
+    other = words.get(str(found.get("kind")), f"not those published as {plan.model}")
+    whose = "exactly the published ones" if found.get("exact_tag") else other
+    return f"{f'{name} from ' if name else ''}{found['path']}: {whose}"
 
 
 def _sizes(plan: Plan) -> str:
@@ -102,9 +121,14 @@ def _learning_rows(plan: Plan, costs: Costs) -> list[tuple[str, str]]:
     return [
         ("Model", f"{plan.model}, {plan.trainable} trainable, trained at {sizes}"),
         ("Recipe", f"{plan.recipe}: {optim.name}, lr {optim.lr:.3g}, layer decay {optim.layer_decay:g}"),
-        ("Steps", f"{plan.total_steps} of {plan.batch} photos ({plan.epochs:.3g} epochs)"),
-        ("Measured", f"{speeds}; {costs.measured_steps} steps"),
+        ("Steps", f"{plan.total_steps:,} of {counted(plan.batch, 'photo')} ({_epochs(plan)})"),
+        ("Measured", f"{speeds}; {counted(costs.measured_steps, 'step')}"),
     ]
+
+
+def _epochs(plan: Plan) -> str:
+    number = f"{plan.epochs:.3g}"
+    return f"{number} epoch{'' if number == '1' else 's'}"
 
 
 def _hours(plan: Plan, outlook: Forecast) -> tuple[float, str]:

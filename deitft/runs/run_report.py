@@ -1,4 +1,4 @@
-"""A finished run as the data of its page: figures, photos opened again, views, attention, where all came from."""
+"""A finished run as the data of its page: its figures, what was found in the data, where all came from."""
 
 from __future__ import annotations
 
@@ -6,22 +6,13 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 
-from deitft.core.keys import key
 from deitft.core.records import now, parse_csv_text
-from deitft.data.catalog import SPLIT_NAMES, TEST, TRAIN, VAL
-from deitft.data.decode import decode
-from deitft.data.photos import PhotoSet
-from deitft.data.transforms import EvalTransform, TrainTransform, normalise
-from deitft.errors import DeitftError, Notice
+from deitft.data.catalog import SPLIT_NAMES, TEST, TRAIN, VAL, counted
+from deitft.errors import Notice
 from deitft.evaluation.metrics import Metrics
-from deitft.evaluation.predictions import Predictions
-from deitft.models.attention import token_attention
-from deitft.reporting.check_data import Pixels
 from deitft.reporting.html import write_report
 from deitft.reporting.report_data import (
-    AttentionSample,
     Calibration,
     ClassRow,
     ConfusedPair,
@@ -29,26 +20,20 @@ from deitft.reporting.report_data import (
     Estimate,
     HeadRow,
     History,
-    PhotoCase,
     Reliability,
     ReportData,
     SplitTable,
-    ViewSample,
     WeightsReport,
 )
 from deitft.reporting.selection import select_photos
-from deitft.runs.check_album import REPORT, Album, parts_of
-from deitft.runs.judge import Ending, Judged, claimed_photos, probe_record
+from deitft.runs.check_album import REPORT, Album, gravest_first, parts_of
+from deitft.runs.judge import Ending, Judged, probe_record
 from deitft.runs.leak_figures import leak_sentence, session_leaks
+from deitft.runs.report_photos import Cases, attention, views
 from deitft.runs.session import Session
 from deitft.runs.token_figures import TokenFigures, token_part
 from deitft.runs.words import HEAD_NAMES
 from deitft.training.log import score_column
-
-SHOWN_SIDE = 320
-"""Shorter side, in pixels, of a photo opened again for the page."""
-SHOWN_PHOTOS = 4
-"""Photos whose views and attention are shown."""
 
 
 def write_run_report(session: Session, ending: Ending, judged: Judged, token: TokenFigures | None) -> None:
@@ -59,11 +44,11 @@ def write_run_report(session: Session, ending: Ending, judged: Judged, token: To
 def report_data(session: Session, ending: Ending, judged: Judged, token: TokenFigures | None) -> ReportData:
     """Everything the page shows."""
     plan, metrics, record = session.plan, judged.test, session.record
-    album = _Album(session, judged)
+    album = Cases(session, judged)
     chosen = select_photos(album.predictions.labels, album.probabilities)
     both = select_photos(album.both.labels, album.both_probabilities, pairs=0, mistakes=0)
     probe = _probe(session)
-    findings = [_notice(record) for record in record.findings]
+    findings = gravest_first(_notice(record) for record in record.findings)
     return ReportData(
         title=session.folder.name,
         classes=plan.classes,
@@ -95,6 +80,7 @@ def report_data(session: Session, ending: Ending, judged: Judged, token: TokenFi
         token=token_part(token) if token else None,
         calibration=_calibration(judged),
         history=_history(session, ending),
+        untrained=_untrained(session),
         pairs=[
             ConfusedPair(
                 label=pair.label,
@@ -108,8 +94,8 @@ def report_data(session: Session, ending: Ending, judged: Judged, token: TokenFi
         mistakes=[album.case(row) for row in chosen.mistakes],
         # where the labels are the teacher's there is nothing to mend in the folders
         label_errors=[] if judged.unlabelled else [album.case(row, both=True) for row in both.label_errors],
-        views=_views(session),
-        attention=_attention(session, judged),
+        views=views(session),
+        attention=attention(session, judged),
         findings=findings,
         found=parts_of(
             findings, Album(session.prepared.catalog, background=plan.preprocessing.background), REPORT
@@ -186,13 +172,14 @@ def _calibration(judged: Judged) -> Calibration:
         ),
         after=Reliability(error=Estimate(test.calibration_error, low, high), bins=test.reliability, loss=test.nll),
         temperature=judged.temperature,
+        fitted_photos=int((judged.val_predictions.labels >= 0).sum()),
         reason=judged.temperature_note,
     )
 
 
 def _history(session: Session, ending: Ending) -> History | None:
     path = session.folder.path / "metrics.csv"
-    if not path.is_file():
+    if not path.is_file() or not session.plan.total_steps:
         return None
     # losses are drawn on their own axis; the score beside them is the one people know
     plan = session.plan
@@ -228,110 +215,27 @@ def _history(session: Session, ending: Ending) -> History | None:
     )
 
 
-class _Album:
-    """The photos behind the predictions, opened when a page shows them."""
-
-    def __init__(self, session: Session, judged: Judged) -> None:
-        self.session = session
-        self.predictions = judged.test_predictions
-        self.probabilities = judged.test_predictions.probabilities(judged.temperature)
-        self.claim = judged.claim_split
-        # label errors are looked for wherever the model was not trained
-        self.both = _joined(judged.val_predictions, judged.test_predictions, judged.claim_split)
-        self.both_probabilities = self.both.probabilities(judged.temperature)
-        self._val = len(self.both) - len(judged.test_predictions)
-
-    def case(self, row: int, *, both: bool = False) -> PhotoCase:
-        predictions = self.both if both else self.predictions
-        probabilities = (self.both_probabilities if both else self.probabilities)[row]
-        label, predicted = int(predictions.labels[row]), int(probabilities.argmax())
-        return PhotoCase(
-            path=predictions.paths[row],
-            image=open_again(self.session, predictions.paths[row]),
-            label=label,
-            predicted=predicted,
-            probability=float(probabilities[predicted]),
-            label_probability=float(probabilities[label]) if label >= 0 else None,
-            split="val" if both and row < self._val else self.claim,
-        )
-
-
-def _joined(val: Predictions, test: Predictions, claim: str) -> Predictions:
-    if claim != "test":
-        return test
-    distill = None
-    if val.distill_logits is not None and test.distill_logits is not None:
-        distill = np.concatenate([val.distill_logits, test.distill_logits])
-    return Predictions(
-        paths=(*val.paths, *test.paths),
-        labels=np.concatenate([val.labels, test.labels]),
-        class_logits=np.concatenate([val.class_logits, test.class_logits]),
-        distill_logits=distill,
-    )
-
-
-def open_again(session: Session, path: str) -> Pixels | None:
-    """A photo for the page; None where it can no longer be read (the figures stand without it)."""
-    pre = session.plan.preprocessing
-    try:
-        _, data = session.prepared.catalog.places.read(path)
-        return decode(data, background=pre.background, at_least=SHOWN_SIDE)
-    except (DeitftError, OSError):
-        return None
-
-
-def _sample(photos: PhotoSet, count: int) -> list[int]:
-    """Positions spread over a set: the classes stand one after the other."""
-    if not len(photos):
-        return []
-    return sorted({round(place) for place in np.linspace(0, len(photos) - 1, count)})
-
-
-def _views(session: Session) -> list[ViewSample]:
-    plan, photos = session.plan, session.prepared.photos(TRAIN)
-    transform = TrainTransform(plan.augment, plan.preprocessing, plan.preprocessing.size)
-    samples = []
-    for index in _sample(photos, SHOWN_PHOTOS):
-        image = open_again(session, photos.paths[index])
-        if image is None:
-            continue
-        views = [transform(image, key("view", plan.seed, epoch, index, 0)) for epoch in range(4)]
-        samples.append(
-            ViewSample(
-                path=photos.paths[index],
-                views=[view.permute(1, 2, 0).contiguous().numpy() for view in views],
-                original=image,
-            )
-        )
-    return samples
-
-
-def _attention(session: Session, judged: Judged) -> list[AttentionSample]:
+def _untrained(session: Session) -> str:
+    """How a model without a training step came about, in one sentence; "" where there were steps."""
     plan = session.plan
-    _, photos = claimed_photos(session)
-    transform = EvalTransform(plan.preprocessing)
-    probabilities = judged.test_predictions.probabilities(judged.temperature)
-    samples = []
-    for index in _sample(photos, SHOWN_PHOTOS):
-        image = open_again(session, photos.paths[index])
-        if image is None:
-            continue
-        square = transform(image)
-        ready = normalise(square[None].to(session.machine.device), plan.preprocessing)
-        with torch.inference_mode():
-            maps = token_attention(session.classifier, ready)
-        if maps is None:
-            return []
-        samples.append(
-            AttentionSample(
-                path=photos.paths[index],
-                image=square.permute(1, 2, 0).contiguous().numpy(),
-                maps=maps[0],
-                label=int(photos.labels[index]),
-                predicted=int(probabilities[index].argmax()),
-            )
-        )
-    return samples
+    if plan.total_steps:
+        return ""
+    probe = probe_record(session)
+    if plan.head_start != "probe" or probe is None:
+        return "No step was trained: the model is what it started from."
+    solved = (
+        f"No step was trained: the heads were solved on the frozen features of "
+        f"{counted(probe['train_photos'], 'train photo')}, by logistic regression"
+    )
+    penalties = [f"{c:g}" for c in probe.get("penalty_c", ())]
+    if not penalties or not plan.photos["val"]:
+        return f"{solved}."
+    if len(set(penalties)) == 1:
+        return f"{solved}; the penalty C = {penalties[0]} was chosen on val."
+    heads = " and ".join(
+        f"C = {c} of the {HEAD_NAMES[name]}" for name, c in zip(HEAD_NAMES, penalties, strict=False)
+    )
+    return f"{solved}; the penalties {heads} were chosen on val."
 
 
 def _notice(record: dict[str, object]) -> Notice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deitft.evaluation.metrics import Metrics
+from deitft.reporting.visible import shortened
 
 HEAD_NAMES = {
     "class": "class head",
@@ -23,7 +24,10 @@ AGREEMENT = {
 
 
 def metric_rows(metrics: Metrics, *, by_teacher: bool = False) -> list[tuple[str, str]]:
-    """The figures people ask for first, with their 95 % intervals. ``by_teacher``: there were no labels."""
+    """The figures people ask for first, with their 95 % intervals; below top-1 that of each head.
+
+    ``by_teacher``: there were no labels. Names stay short: with their figures they fit a terminal of 80 columns.
+    """
     names = AGREEMENT if by_teacher else ACCURACY
     rows = []
     for field, name in names.items():
@@ -33,10 +37,10 @@ def metric_rows(metrics: Metrics, *, by_teacher: bool = False) -> list[tuple[str
             continue
         low, high = metrics.intervals[field]
         rows.append((name, f"{value:.1%} (95 % interval {low:.1%} to {high:.1%})"))
+        if field == "top1":
+            rows += [(f"  {HEAD_NAMES[head]}", f"{one.top1:.1%}") for head, one in (metrics.heads or {}).items()]
     before, after = metrics.calibration_error_before, metrics.calibration_error
-    against = " against the teacher" if by_teacher else ""
+    against, of = (" against the teacher", " of the teacher's answers") if by_teacher else ("", "")
     rows.append((f"Calibration error{against}", f"{before:.1%}, {after:.1%} after temperature"))
-    rows.append((f'Always "{metrics.majority_class}"{against}', f"{metrics.majority:.1%}"))
-    for head, scores in (metrics.heads or {}).items():
-        rows.append((f"  {HEAD_NAMES[head]}{against}", f"{scores.top1:.1%}"))
+    rows.append((f'Always "{shortened(metrics.majority_class, 20)}"', f"{metrics.majority:.1%}{of}"))
     return rows

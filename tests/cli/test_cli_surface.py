@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,16 @@ def test_every_verb_speaks_json_has_debug_and_explains_itself(path: str, command
         assert param.help, f"{path}: {param.name} says nothing"
         takes_value = param.param_type_name == "argument" or not param.is_flag
         assert param.name == "help" or bool(param.metavar) == takes_value, param.name
+
+
+@pytest.mark.parametrize("path", ["", *(path for path, _ in verbs()), "recipes", "runs"])
+def test_the_help_names_no_type_of_python(path: str, call, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    said = call(*path.split(), "--help")
+    assert said.code == 0
+    assert not re.search(r"<\w+(\[\w+\])?>", said.out), said.out
+    many = ("finetune", "pretrain", "check", "pack", "predict", "evaluate", "compare")
+    assert ("PATH ..." in said.out) == (path in many)
 
 
 def test_public_names_are_the_jobs_own_functions() -> None:

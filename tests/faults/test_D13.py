@@ -7,6 +7,8 @@ import shutil
 import pytest
 from photo_kit import clean, judge, refused, said, write_classes
 
+from deitft.runs.check_album import REPORT, Album, parts_of
+
 
 @pytest.fixture
 def root(tmp_path):
@@ -22,6 +24,17 @@ def test_D13_a_one_picture_is_left_out_on_both_sides(root):
     want = "1 photo carries two labels, first: boots/zzz.jpg and shoes/017.jpg are the same picture"
     assert ("D13", "warning", f"{want} — left out by name") in said(catalog, findings)
     assert [row["path"] for row in findings.quarantine_rows()] == ["boots/zzz.jpg", "shoes/017.jpg"]
+
+
+def test_D13_the_pages_name_both_labels_also_where_the_photos_are_left_out(root):
+    shutil.copy(root / "shoes/017.jpg", root / "boots/zzz.jpg")
+    catalog, findings = judge(root)
+    (finding,) = [item.notice() for item in findings if item.id == "D13"]
+    for photos in (catalog, catalog.without(findings.quarantined)):
+        (part,) = parts_of([finding], Album(photos), REPORT)
+        (pair,) = part.pairs
+        assert (pair.left.label, pair.right.label) == ("boots", "shoes")
+        assert pair.two_labels
 
 
 def test_D13_a_above_one_percent(root):

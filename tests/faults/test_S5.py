@@ -119,6 +119,7 @@ def structure(source: str) -> list[tuple[object, ...]]:
             tuple((name, None if name in TOLD else value) for name, value in element.attributes.items()),
         )
         for element in page.elements
+        if element.tag != "wbr" or element.attributes  # where a line may break depends on the name
     ]
 
 

@@ -43,6 +43,8 @@ def test_the_costs_are_told_and_nothing_is_written(
     for name in ("Steps", "Measured", "Time", "Memory", "Disk", "Machine"):
         assert name in shown
     assert format_bytes(planned["disk_bytes"]) in shown["Disk"]
+    assert shown["Weights"].strip() == "none: it starts from random values"
+    assert shown["Machine"].endswith(" 1 thread, 0 workers")
 
 
 def test_the_forecast_is_of_this_run(photos: Path, tmp_path: Path) -> None:

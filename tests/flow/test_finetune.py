@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from small_net import SMALL
 import deitft
 from deitft.cli.app import main
 from deitft.core.files import read_json, sha256_file
-from deitft.core.progress import Silent
+from deitft.core.progress import Silent, Task
 from deitft.core.records import parse_csv_text
 from deitft.data.digits import write_digits
 from deitft.errors import DataError, OutputError
@@ -233,8 +234,23 @@ def test_N1_a_learning_rate_that_explodes_is_one_line_and_leaves_nothing_that_is
             assert all(tensor.isfinite().all() for tensor in load_file(path).values()), path
 
 
+class Titled(Silent):
+    """A progress that keeps what its bars are called, and how far they go."""
+
+    def task(self, title: str, total: int | None = None, *, unit: str = "") -> AbstractContextManager[Task]:
+        self.said.append(f"[{title}: {total} {unit}]")
+        return super().task(title, total, unit=unit)
+
+
 @pytest.fixture(scope="module")
-def probed(shared: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def progress_of_probed() -> Titled:
+    return Titled()
+
+
+@pytest.fixture(scope="module")
+def probed(
+    shared: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory, progress_of_probed: Titled
+) -> Path:
     """A linear probe on real weights."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -247,6 +263,7 @@ def probed(shared: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory)
             recipe="linear-probe",
             pretrained=True,
             weights_dir=shared / "weights",
+            progress=progress_of_probed,
         ).folder
     assert run is not None
     return run
@@ -265,6 +282,20 @@ class TestRealWeights:
         assert metrics["test"]["top1"] == probe["top1"]
         assert metrics["probe"] == probe
         assert probe["train_photos"] == plan["photos"]["train"]
+
+    def test_no_step_shows_no_bar_no_views_and_no_curves(self, probed: Path, progress_of_probed: Titled) -> None:
+        bars = [text for text in progress_of_probed.said if text.startswith("[")]
+        assert bars
+        assert not [text for text in bars if ": 0 " in text or text.startswith("[training")]
+        page, probe = (probed / "report.html").read_text(), read_json(probed / "probe.json")
+        assert isinstance(probe, dict)
+        assert (
+            "No step was trained: the heads were solved on the frozen features of "
+            f"{probe['train_photos']} train photos, by logistic regression; "
+            f"the penalty C = {probe['penalty_c'][0]:g} was chosen on val."
+        ) in page
+        assert 'id="views"' not in page
+        assert "Learning rate" not in page
 
     def test_the_linear_probe_is_a_bundle_like_any_other(self, probed: Path, photos: Path) -> None:
         written, _ = load_predictions(probed / "predictions.csv")

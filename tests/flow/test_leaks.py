@@ -55,7 +55,7 @@ def test_leaking_photos_stop_a_run_or_are_counted(leaking: Path, tmp_path: Path)
     assert [leaks[name]["n"] for name in ("all", "without_same", "without_same_and_near")] == [13, 12, 10]
     assert leaks["all"]["top1"] == metrics["test"]["top1"]
     named = [name for name, _ in result.summary()]
-    assert "Top-1 without leaking and nearly leaking photos" in named
+    assert "Top-1 without near leaks too" in named
     page = (run / "report.html").read_text()
     assert "1 test photo is also among those the model was trained or chosen on" in page
     found = deitft.evaluate(run, leaking, device="cpu", threads=1, workers=0)

@@ -105,6 +105,26 @@ def test_on_a_terminal_there_is_one_live_display(terminal, capsys) -> None:
     assert "4 of 4 photos loss 0.5  which [bold]  lr 0.001" in plain
 
 
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_warning_wraps_beside_its_label_on_a_terminal_and_nowhere_else(quiet, monkeypatch, capsys) -> None:
+    text = "2 photos are bad, first: train/some-folder/some-photo.jpg and train/another/photo.jpg, both too large"
+    long = Notice(id="D12", severity="warning", text=text, hint="compare them")
+    with bars.open_progress(quiet=quiet, idle="x") as progress:
+        progress.warn(long)
+    assert capsys.readouterr().err == f"deitft: warning [D12]: {text} — compare them\n"
+    for module in (bars, console):
+        monkeypatch.setattr(module, "on_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    with bars.open_progress(quiet=quiet, idle="x") as progress:
+        progress.warn(long)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    lines = [line.rstrip() for line in plain.splitlines() if "photo" in line or "them" in line]
+    assert lines[0].startswith("deitft: warning [D12]: 2 photos are bad")
+    assert len(lines) == 3
+    assert all(line.startswith(" " * 23) and line[23] != " " for line in lines[1:])
+    assert max(map(len, lines)) <= 80
+
+
 def test_a_failing_task_takes_its_bar_away(terminal) -> None:
     with bars.open_progress(quiet=False, idle="x") as progress:
         assert isinstance(progress, bars.Bars)

@@ -115,6 +115,23 @@ def test_names_and_numbers_of_findings() -> None:
     ]
 
 
+def test_no_two_findings_have_one_heading() -> None:
+    def found(id: str, heading: str = "") -> Part:
+        details = {"heading": heading} if heading else {}
+        return Part(notice=dataclasses.replace(notice(id, "warning", "x"), details=details))
+
+    many = [found("D12", "two labels"), found("D6"), found("D12", "test and train"), found("D6", "CMYK")]
+    assert [title for _, title, _ in numbered([*many, found("D7", "x"), found("D6"), found("D6")])] == [
+        "Photos that look almost the same: two labels",
+        "Colours that had to be converted",
+        "Photos that look almost the same: test and train",
+        "Colours that had to be converted: CMYK",
+        "Transparency",
+        "Colours that had to be converted (2)",
+        "Colours that had to be converted (3)",
+    ]
+
+
 def test_the_same_data_gives_the_same_text_and_a_whole_file(tmp_path: Path) -> None:
     text = render_check(check_page())
     assert text == render_check(check_page())

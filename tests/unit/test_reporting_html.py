@@ -14,7 +14,7 @@ from report_sample import bare, history, sample
 
 from deitft.reporting import html as report_html
 from deitft.reporting.html import TEMPLATES, render_report, write_report
-from deitft.reporting.report_data import Estimate, ReportData
+from deitft.reporting.report_data import Calibration, Estimate, ReportData
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +187,46 @@ def test_missing_parts_leave_a_whole_page(data: ReportData, changes: dict[str, o
         assert "measured on the photos that chose the model" in page.text
     if changes.get("n") == 0:
         assert "no photo has a label" in page.all("header", "first")[0].text
+
+
+def test_a_run_without_a_step_shows_neither_views_nor_curves_but_says_why(data: ReportData) -> None:
+    words = "No step was trained: the heads were solved on the frozen features of 64 train photos."
+    page = Page(render_report(dataclasses.replace(data, history=None, views=(), untrained=words)))
+    training = page.by_id("training")
+    assert training.text.split() == ["Training", *words.split()]
+    assert "What training saw" not in page.text
+    assert "#training" in [element.attributes.get("href") for element in page.all("a")]
+
+
+def test_a_temperature_that_makes_it_worse_is_said_to(data: ReportData) -> None:
+    assert data.calibration is not None
+    before, after = data.calibration.before, data.calibration.after
+    assert after is not None
+
+    def text(one: float, two: float, split: str = "test", photos: int = 40) -> str:
+        calibration = Calibration(
+            before=dataclasses.replace(before, error=Estimate(one)),
+            after=dataclasses.replace(after, error=Estimate(two)),
+            temperature=0.153,
+            fitted_photos=photos,
+        )
+        page = Page(render_report(dataclasses.replace(data, calibration=calibration, claim_split=split)))
+        return re.sub(r"\s+", " ", page.by_id("calibration").text)
+
+    worse = "the calibration error is higher with the temperature than without: fitted on "
+    carried = ", it did not carry over to these"
+    assert f"On these 372 test photos {worse}40 val photos{carried}" in text(0.047, 0.059)
+    assert f"{worse}1 val photo{carried}" in text(0.047, 0.059, photos=1)
+    assert f"{worse}val{carried}" in text(0.047, 0.059, photos=0)
+    assert "carry over" not in text(0.059, 0.047)
+    assert "carry over" not in text(0.0471, 0.0474)  # the page shows 4.7 % twice
+    assert "fitted for the smallest loss, and leaves a higher" in text(0.047, 0.059, "val")
+
+
+def test_a_path_breaks_between_its_parts() -> None:
+    broken = report_html._breakable("train/shoes/my_<b>_photo.of.a.cmyk.jpg\u202e")
+    assert broken == "train/<wbr>shoes/<wbr>my_<wbr>&lt;b&gt;_<wbr>photo.of.a.cmyk.jpg\\u202e"
+    assert report_html._breakable("cmyk.jpg") == "cmyk.jpg"
 
 
 def test_a_thousand_classes_make_a_page_that_can_be_read() -> None:

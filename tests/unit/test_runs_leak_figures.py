@@ -47,8 +47,8 @@ def test_with_and_without():
     assert figures["without_same_and_near"]["top1"] == 2 / 5
     assert figures["without_same_and_near"]["interval"] == list(wilson_interval(2, 5))
     assert [name for name, _ in leak_rows(figures)] == [
-        "Top-1 without leaking photos",
-        "Top-1 without leaking and nearly leaking photos",
+        "Top-1 without leaks",
+        "Top-1 without near leaks too",
     ]
     assert leak_sentence(figures, "test").startswith(
         "2 test photos are also among those the model was trained or chosen on and 1 test photo is almost the "
@@ -61,11 +61,18 @@ def test_only_what_there_is_is_said(same, near, rows):
     assert len(leak_rows(leak_figures(predictions(), leaks(same, near)))) == rows
 
 
+def test_with_their_figures_the_names_fit_a_terminal():
+    for same in ([], [0]):
+        rows = leak_rows(leak_figures(predictions(), leaks(same, [2])))
+        assert rows[-1][0] == ("Top-1 without near leaks too" if same else "Top-1 without near leaks")
+        assert all(len(name) <= 28 and len(text) <= 50 for name, text in rows)
+
+
 def test_all_leak():
     figures = leak_figures(predictions(), leaks(list(range(8)), []))
     assert figures is not None
     assert figures["without_same"] == {"n": 0, "top1": None, "interval": None}
-    assert leak_rows(figures) == [("Top-1 without leaking photos", "no photo is left")]
+    assert leak_rows(figures) == [("Top-1 without leaks", "no photo is left")]
     assert leak_sentence(figures, "val").endswith(": none is left without them.")
 
 
