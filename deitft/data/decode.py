@@ -24,7 +24,6 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    ImageChops,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
@@ -36,7 +35,7 @@ from deitft.data import formats
 from deitft.data.bad_photo import BadPhotoError, bad, bad_photo_text, max_pixels
 from deitft.data.catalog import shown
 from deitft.data.colour import NoKnownRangeError, PhotoNote, to_rgb
-from deitft.data.jpeg import Pixels, jpeg_scale, lacks_end, turned, whole_jpeg
+from deitft.data.jpeg import Pixels, frame_of, jpeg_scale, lacks_end, turned, whole_jpeg, with_end
 from deitft.data.looks import LONGER_SIDE, Looks, look_at, look_at_image
 from deitft.data.quiet import silenced
 
@@ -152,7 +151,7 @@ def examine(
         photo = _open(data)
         width, height = photo.image.size
         shorter = max(MIN_SIDE, -(-LONGER_SIDE * min(width, height) // max(width, height)))
-        held = width * height // (jpeg_scale(width, height, shorter) ** 2 if photo.format == "JPEG" else 1)
+        held = width * height // _scale(photo, shorter) ** 2
         with alone(held) if alone else contextlib.nullcontext():
             looks, notes = _looked_at(photo, data, shorter)
             orientation, readable = _orientation(photo)
@@ -184,10 +183,15 @@ def _quickly(photo: _Photo, data: bytes, at_least: int | None) -> tuple[Pixels |
     """(RGB pixels as stored, or None where they are for Pillow to make; whether it is a JPEG damaged inside)."""
     if photo.format != "JPEG":
         return None, False
-    plain = photo.image.mode in ("RGB", "L")
-    scale = 1 if at_least is None else jpeg_scale(*photo.image.size, at_least)
-    pixels, damaged = whole_jpeg(data, scale, "RGB" if plain else "CMYK")
-    return (pixels if plain else None), damaged
+    pixels, damaged = whole_jpeg(data, _scale(photo, at_least), photo.colours)
+    if pixels is None and photo.colours == "RGB" and (ended := with_end(data)):
+        return whole_jpeg(ended, _scale(photo, at_least))
+    return (pixels if photo.colours == "RGB" else None), damaged
+
+
+def _scale(photo: _Photo, at_least: int | None) -> int:
+    """By how much a photo may be reduced while it is decoded."""
+    return jpeg_scale(*photo.image.size, at_least) if at_least is not None and photo.reducible else 1
 
 
 def _has_more_frames(image: ImageFile.ImageFile) -> bool:
@@ -206,6 +210,12 @@ class _Photo:
     format: str
     exif: bytes | None  # where Pillow does not find it
     bits: int  # a channel
+    reducible: bool = False  # a JPEG that can be decoded at a part of its size
+
+    @property
+    def colours(self) -> str:
+        """What a JPEG's pixels are inside."""
+        return "RGB" if self.image.mode in ("RGB", "L") else "CMYK"
 
 
 class _Jpeg(JpegImagePlugin.JpegImageFile):
@@ -250,7 +260,8 @@ def _open(data: bytes) -> _Photo:
     opener = heic_opener() if kind == "HEIC" else _OPENERS[kind]
     image = (opener or ImageFile.ImageFile)(io.BytesIO(data))
     _check_size(*image.size)
-    return _Photo(image, kind, exif, _bits(image, kind, data))
+    frame = frame_of(data) if kind == "JPEG" else None
+    return _Photo(image, kind, exif, _bits(image, kind, data), frame is not None and frame.is_common)
 
 
 def _format_of(data: bytes) -> str:
@@ -285,18 +296,17 @@ def _bits(image: ImageFile.ImageFile, kind: str, data: bytes) -> int:
 
 def _load(photo: _Photo, data: bytes, at_least: int | None) -> PhotoNote:
     """Decode the pixels; a JPEG whose end marker alone is lost gets one, in memory."""
-    image = photo.image
     if photo.format != "JPEG":
-        image.load()
+        photo.image.load()
         return PhotoNote(0)
     try:
-        _load_jpeg(image, at_least)
+        _load_jpeg(photo, at_least)
     except OSError:
-        body = data.rstrip(b"\xff")  # half of a lost end marker
-        if not _has_all_pixels(body):
+        ended = with_end(data, photo.colours)
+        if ended is None:
             raise
-        photo.image = _Jpeg(io.BytesIO(body + b"\xff\xd9"))
-        _load_jpeg(photo.image, at_least)
+        photo.image = _Jpeg(io.BytesIO(ended))
+        _load_jpeg(photo, at_least)
     return _end_note(data)
 
 
@@ -304,38 +314,12 @@ def _end_note(data: bytes) -> PhotoNote:
     return PhotoNote.NO_END_MARKER if lacks_end(data) else PhotoNote(0)
 
 
-def _load_jpeg(image: ImageFile.ImageFile, at_least: int | None) -> None:
-    if at_least is not None:
-        width, height = image.size
-        scale = jpeg_scale(width, height, at_least)
-        if scale > 1:
-            image.draft("RGB", (width // scale, height // scale))
-    image.load()
-
-
-def _has_all_pixels(body: bytes) -> bool:
-    """True where a JPEG cut off before its end marker has lost nothing else.
-
-    Whatever is missing, the decoder takes from what follows: with other tails the pixels differ.
-    """
-    if not formats.has_all_scans(body):
-        return False
-    first = None
-    for tail in _TAILS:
-        look = _Jpeg(io.BytesIO(body + tail + b"\xff\xd9"))
-        try:
-            look.load()
-        except (OSError, SyntaxError):
-            return False
-        first = first or look
-        if ImageChops.difference(first, look).getbbox() is not None:
-            return False
-    return True
-
-
-_JUNK = tuple(pair * 64 for pair in (b"\x2d\xb6", b"\x9a\x55", b"\x71\xc3"))
-_TAILS = (b"", *_JUNK, *(bytes((0xFF, 0xD0 + number)) + _JUNK[0] for number in range(8)))
-"""What follows a cut: nothing, any codes, any codes after each of the eight restart markers."""
+def _load_jpeg(photo: _Photo, at_least: int | None) -> None:
+    width, height = photo.image.size
+    scale = _scale(photo, at_least)
+    if scale > 1:
+        photo.image.draft("RGB", (width // scale, height // scale))
+    photo.image.load()
 
 
 def _orientation(photo: _Photo) -> tuple[int, bool]:

@@ -6,11 +6,12 @@ import io
 
 import numpy as np
 import pytest
+import simplejpeg
 from photo_kit import encoded, jpeg, picture, put, read, write_classes
 from PIL import Image
 
 from deitft.data.decode import BadPhotoError, decode, examine
-from deitft.data.jpeg import jpeg_scale, turned, whole_jpeg
+from deitft.data.jpeg import frame_of, jpeg_scale, lacks_end, turned, whole_jpeg, with_end
 
 
 def by_pillow(function, *words, **more):
@@ -128,3 +129,71 @@ def test_verdicts_in_reading_processes(tmp_path):
 @pytest.mark.parametrize(("at_least", "want"), [(400, 1), (201, 1), (200, 2), (100, 4), (50, 8), (1, 8)])
 def test_scales(at_least, want):
     assert jpeg_scale(533, 400, at_least) == want
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
+
+
+def lossless(width: int, height: int) -> bytes:
+    """An RGB JPEG without losses: all differences are 0, one bit each."""
+    adobe = segment(0xEE, b"Adobe\0\x64\0\0\0\0\0")
+    size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    frame = segment(0xC3, b"\x08" + size + b"\x03R\x11\0G\x11\0B\x11\0")
+    table = segment(0xC4, b"\0\1" + bytes(15) + b"\0")
+    scan = segment(0xDA, b"\3R\0G\0B\0\1\0\0") + bytes(width * height * 3 // 8)
+    return b"\xff\xd8" + adobe + frame + table + scan + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("at_least", [None, 100])
+def test_lossless_files_are_never_reduced_and_left_to_pillow(at_least):
+    # TurboJPEG makes room for the reduced picture and writes the whole one.
+    data = lossless(300, 200)
+    assert whole_jpeg(data, 2) == (None, False)
+    assert decode(data, at_least=at_least).shape == (200, 300, 3)
+    assert examine(data).width == 300
+
+
+def test_rare_subsampling_is_read_at_every_scale():
+    data = simplejpeg.encode_jpeg(np.asarray(picture(1, (320, 256))), colorsubsampling="411")
+    turned_over = data.replace(b"\1\x41\0", b"\1\x14\0", 1)  # 4:4:1
+    assert turned_over != data
+    for at_least in (None, 64):
+        assert decode(turned_over, at_least=at_least).size
+    assert not examine(turned_over).notes
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_lost_end_marker_costs_little_and_is_all_that_is_lost(progressive):
+    data = encoded(picture(7, (1200, 900)), progressive=progressive)
+    assert np.array_equal(decode(data[:-2], at_least=300), decode(data, at_least=300))
+    assert np.array_equal(decode(data[:-1]), decode(data))
+    assert with_end(data) is None
+    assert with_end(data[:-2]) == with_end(data[:-1]) == data
+    for cut in (3, 4, 10, 500):
+        assert with_end(data[:-cut]) is None
+    assert with_end(data[: len(data) // 2]) is None
+
+
+def test_what_follows_the_end_is_no_matter():
+    data = jpeg(5, (300, 200))
+    film = b"\0\0\0\x18ftypmp42" + b"\xff\xda\0\x08\xff\xd8" * 50
+    assert not lacks_end(data + film)
+    assert lacks_end(data[:-2])
+    thumbnail = segment(0xE1, b"Exif\0\0" + data)
+    inside = data[:2] + thumbnail + data[2:]
+    assert not lacks_end(inside)
+    assert lacks_end(inside[:-2])  # the thumbnail's end is not the photo's
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"\xff\xd8", b"\xff\xd8\xff\xc0\0", b"\xff\xd8junk", b"\xff\xd8\xff\xe0\0\0"]
+)
+def test_a_header_that_is_none(start):
+    assert frame_of(start) is None
+
+
+def test_a_frame_header_is_found_behind_filling():
+    data = jpeg(5, (300, 200))
+    frame = frame_of(data[:2] + b"\xff\xff" + data[2:])
+    assert frame == frame_of(data) == (0xC0, 8, 200, 300)
