@@ -292,6 +292,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(words)
     except console.StopNow as stopped:
         code = endings.end(stopped.error)
+    except KeyboardInterrupt:
+        code = endings.end(InterruptError("stopped by Ctrl-C", endings.after_interrupt(words), id="N4"))
     except Exception as error:  # noqa: BLE001 - the last line of defence: one line and an exit code
         if debug:
             traceback.print_exc()

@@ -128,6 +128,8 @@ def prepare_process(*, debug: bool) -> None:
     for name in ("SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _stop_at_once)
+    if callable(signal.getsignal(signal.SIGINT)):  # not where a script in the background has it ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class StopNow(BaseException):

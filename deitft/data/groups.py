@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 from deitft.errors import UsageError
+
+AT_ONCE, SECONDS = 1_000, 10.0
+"""So many file names must be through in so many seconds; they take a millisecond."""
 
 
 def is_column(asked: str) -> bool:
@@ -23,15 +30,45 @@ def by_expression(paths: Sequence[str], expression: str) -> list[str]:
     """
     try:
         pattern = re.compile(expression)
-    except re.error as error:
-        what = f"--group-by: {expression!r} is neither a column nor a regular expression ({error})"
+    except (re.error, OverflowError, RecursionError) as error:
+        short = expression if len(expression) < 80 else f"{expression[:60]}…"
+        what = f"--group-by: {short!r} is neither a column nor a regular expression ({error})"
         raise UsageError(what, r"write a column's name, or as in '^(\d+)_'", id="GROUPS") from error
-    groups = []
-    for path in paths:
-        match = pattern.search(path.rpartition("/")[2])
-        parts = (match.groups(default="") or (match.group(),)) if match else ()
-        groups.append("\x1f".join(parts) if any(parts) else "")
+    groups: list[str] = []
+    for first in range(0, len(paths), AT_ONCE):
+        with _in_time(expression):
+            groups += [_group(pattern, path) for path in paths[first : first + AT_ONCE]]
     if not any(groups):
         what = f"--group-by: no file name matches {expression!r}"
         raise UsageError(what, f"the first name is {paths[0].rpartition('/')[2]}" if paths else "", id="GROUPS")
     return groups
+
+
+def _group(pattern: re.Pattern[str], path: str) -> str:
+    match = pattern.search(path.rpartition("/")[2])
+    parts = (match.groups(default="") or (match.group(),)) if match else ()
+    return "\x1f".join(parts) if any(parts) else ""
+
+
+@contextlib.contextmanager
+def _in_time(expression: str) -> Iterator[None]:
+    """End an expression that tries everything, as '(a+)+b' does. Only where a signal can: in the main thread.
+
+    Raises:
+        UsageError: it took too long (id GROUPS).
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def too_long(number: int, frame: FrameType | None) -> None:
+        what = f"--group-by: {expression!r} takes more than {SECONDS:g} seconds for {AT_ONCE:,} names"
+        raise UsageError(what, "an expression without brackets inside brackets is quick", id="GROUPS")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -44,6 +44,9 @@ def source(
         if not path.exists():
             kind = "file" if path.suffix else "folder"
             raise MissingInputError(f"no such {kind}: {path}", "check the path", id="D1", files=[str(path)])
+    for path in roots:
+        if not path.is_dir():
+            raise MissingInputError(f"--root {path} is a file", "name a folder", id="D1", files=[str(path)])
     return Source(tuple(named), tuple(roots), nested, text(group_by, "group_by"))
 
 

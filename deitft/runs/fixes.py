@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -109,7 +110,10 @@ def read_fixes(path: Path) -> list[Fix]:
         DataError: it is not one of ours, or names a photo twice (id FIXES).
     """
     try:
-        if path.stat().st_size > LIMIT:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a device may never end, a pipe never begin
+            raise _wrong(path, "it is no file")
+        if status.st_size > LIMIT:
             raise _wrong(path, "it is too large")
         data = path.read_bytes()
     except OSError as error:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 import termios
 import time
 from pathlib import Path
@@ -141,3 +144,23 @@ def test_n4_off_a_terminal_too(photos: Path, tmp_path: Path, zygote: Zygote) -> 
     (line,) = command.errors
     assert re.match(r"deitft: error \[N4\]: stopped by Ctrl-C, saved step \d+ — ", line)
     assert command.out == ""
+
+
+def test_n4_while_the_program_is_loaded(tmp_path: Path) -> None:
+    program = Path(sys.executable).parent / "deitft"
+    for pause in (0.15, 0.3, 0.5, 0.8):
+        process = subprocess.Popen(
+            [program, "check", "nothing-here"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(pause)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        if process.returncode == -signal.SIGINT or "site" in err:
+            continue  # python itself had not come to us yet
+        assert out == ""
+        assert len(err.splitlines()) == 1, err
+        assert process.returncode in (130, 66)  # 66: it was through before

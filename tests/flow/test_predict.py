@@ -264,3 +264,9 @@ def test_a_full_disk_is_told_and_what_is_written_counts(
     assert caught.value.exit_code == 74
     assert deitft.predict(whole, [photos], out=out, **HERE).reused > 0
     assert len({row["path"] for row in rows_of(out)}) == len(rows_of(out)) == 96
+
+
+def test_answers_are_not_written_among_the_photos(whole: Path, some: Path) -> None:
+    with untouched(some), fails(OutputError, "C5") as caught:
+        deitft.predict(whole, [some], out=some / "more" / "answers.csv", **HERE)
+    assert caught.value.exit_code == 73

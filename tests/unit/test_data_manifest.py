@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from deitft.core.progress import Silent
 from deitft.data.catalog import NONE, TEST, TRAIN, VAL
 from deitft.data.scan import scan
 from deitft.data.source import Source
-from deitft.errors import DeitftError, UnavailableError
+from deitft.errors import DeitftError, UnavailableError, UsageError
 
 ROWS = [(f"{name}/{number:03d}.jpg", name) for name in "ab" for number in range(4)]
 
@@ -237,3 +238,24 @@ def test_a_file_that_is_not_parquet(root, content):
     assert "t.parquet is not a Parquet file that can be read" in error.what
     with pytest.raises(DeitftError):
         look(root / "none.parquet")
+
+
+@pytest.mark.parametrize("expression", ["(", "a{999999999999}", "(" * 5000 + ")" * 5000])
+def test_what_is_no_expression_is_told_in_one_line(expression):
+    from deitft.data.groups import by_expression
+
+    with pytest.raises(UsageError) as caught:
+        by_expression(["p/a.jpg"], expression)
+    assert caught.value.id == "GROUPS"
+    assert len(caught.value.what) < 300
+
+
+def test_an_expression_that_tries_everything_is_ended(monkeypatch):
+    from deitft.data import groups
+
+    monkeypatch.setattr(groups, "SECONDS", 0.2)
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(UsageError, match="takes more than"):
+        groups.by_expression([f"p/{'a' * 60}1.jpg"], "(a+)+b")
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert groups.by_expression(["p/a1.jpg"], "(a)") == ["a"]

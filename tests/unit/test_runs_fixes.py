@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +198,14 @@ def test_a_list_of_labels_holds_sides_and_groups_where_there_are_any(tmp_path: P
     assert {row["split"] for row in rows} == {"train", "test"}
     assert set(split.given.tolist()) == {TRAIN, TEST}
     assert [row["group"] for row in rows] == [f"g{row}" for row in range(6)]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_file_is_not_read(tmp_path, kind):
+    file = tmp_path / "fixes.csv"
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    with fails(DataError, "FIXES"):
+        read_fixes(file)
