@@ -110,8 +110,7 @@ def _rows_of(finding: Notice) -> Iterator[dict[str, object]]:
     details: Any = finding.details
     pairs, suspects = pairs_of(finding), details.get("suspects") or ()
     for path, other, kind, distance in pairs:
-        alike = kind if kind.startswith("the same") else f"almost the same ({kind})" if kind else "almost the same"
-        reason = f"{alike}: {other}"
+        reason = f"{kind}: {other}"
         yield {**head, "path": path, "other": other, "kind": kind, "distance": distance, "reason": reason}
     for path, label, suggestion, probability in suspects:
         reason = f"labelled {label}, which got {100 * probability:.1f} %"

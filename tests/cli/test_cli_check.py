@@ -79,6 +79,17 @@ def test_json_and_files_say_the_same_as_the_table(call, shop: Path) -> None:
     assert [(row["id"], row["path"]) for row in rows][:2] == [("D3", "hat/page.jpg"), ("D14", "notes.txt")]
     assert rows[0]["reason"] == 'is not an image (starts with "<!doctype html")'
     assert rows[0]["suggestion"] == "left out by name"
+    assert rows[1]["reason"] == "not a photo: .txt"
+
+
+def test_every_row_has_a_reason_of_its_own(call, shop: Path) -> None:
+    for number in (1, 2):
+        put(shop, f"hat/again-{number}.jpg", (shop / "boots" / f"00{number}.jpg").read_bytes())
+    assert call("check", shop).code == 65
+    rows = rows_of(Path("check-shop/findings.csv"))
+    assert [(row["path"], row["reason"]) for row in rows if row["id"] == "D13"] == [
+        (f"boots/00{number}.jpg", f"the same file: hat/again-{number}.jpg") for number in (1, 2)
+    ]
 
 
 def test_missing_input_and_a_place_that_cannot_be_written_to(call, shop: Path) -> None:
