@@ -101,7 +101,7 @@ GUARDS = {
     ),
     "photos stay as they are stored": Guard(
         "D5", "test_D5_all_eight_are_the_same_upright_picture[6-JPEG]",
-        _one("deitft.data.decode:_turn", lambda image, _: image),
+        _one("deitft.data.decode:turned", lambda rgb, _: rgb),
     ),
     "16 bits are clipped": Guard("D6", "test_D6_de_sixteen_bit_greys_keep_their_levels[PNG]", _plain_conversion),
     "transparency is dropped": Guard("D7", "test_D7_a_hidden_colours_never_show[PNG]", _plain_conversion),
