@@ -89,7 +89,7 @@ def scan(
     notices = [*found.notices, *(_missing_notices(folders, names) if classes is None else [])]
     notices += ignored_notices(ignored)
     order = _sorted(found.paths)
-    paths = found.paths if (np.diff(order) > 0).all() else [found.paths[index] for index in order.tolist()]
+    paths = [found.paths[index] for index in order.tolist()]
     twice = next(itertools.compress(paths, map(operator.eq, paths, itertools.islice(paths, 1, None))), None)
     if twice is not None:
         text = f"{shown(twice)} is named by two of {shown(asked)}"

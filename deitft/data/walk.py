@@ -7,7 +7,6 @@ device is never opened. Junk that other programs leave is named, not read.
 from __future__ import annotations
 
 import collections
-import operator
 import os
 import stat
 from array import array
@@ -213,7 +212,7 @@ class Walker:
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(self._path(folder)) as entries:
-                return sorted(entries, key=_name)  # here, where several processes share the work
+                return list(entries)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise StorageError(
@@ -225,9 +224,6 @@ class Walker:
 
     def _path(self, below: str) -> str:
         return _join(self.root, below) if below else self.root
-
-
-_name = operator.attrgetter("name")
 
 
 def is_junk_folder(name: str) -> bool:
