@@ -180,12 +180,16 @@ def _looked_at(photo: _Photo, data: bytes, shorter: int) -> tuple[Looks, PhotoNo
 
 
 def _quickly(photo: _Photo, data: bytes, at_least: int | None) -> tuple[Pixels | None, bool]:
-    """(RGB pixels as stored, or None where they are for Pillow to make; whether it is a JPEG damaged inside)."""
+    """(RGB pixels as stored, or None where they are for Pillow to make; whether it is a JPEG damaged inside).
+
+    One whose end marker alone is lost gets one, in memory.
+    """
     if photo.format != "JPEG":
         return None, False
     pixels, damaged = whole_jpeg(data, _scale(photo, at_least), photo.colours)
-    if pixels is None and photo.colours == "RGB" and (ended := with_end(data)):
-        return whole_jpeg(ended, _scale(photo, at_least))
+    if pixels is None and (ended := with_end(data, photo.colours)):
+        photo.image = _Jpeg(io.BytesIO(ended))  # for Pillow, where these are not RGB
+        pixels, damaged = whole_jpeg(ended, _scale(photo, at_least), photo.colours)
     return (pixels if photo.colours == "RGB" else None), damaged
 
 
@@ -295,31 +299,20 @@ def _bits(image: ImageFile.ImageFile, kind: str, data: bytes) -> int:
 
 
 def _load(photo: _Photo, data: bytes, at_least: int | None) -> PhotoNote:
-    """Decode the pixels; a JPEG whose end marker alone is lost gets one, in memory."""
+    """Decode the pixels by Pillow, after ``_quickly``."""
     if photo.format != "JPEG":
         photo.image.load()
         return PhotoNote(0)
-    try:
-        _load_jpeg(photo, at_least)
-    except OSError:
-        ended = with_end(data, photo.colours)
-        if ended is None:
-            raise
-        photo.image = _Jpeg(io.BytesIO(ended))
-        _load_jpeg(photo, at_least)
-    return _end_note(data)
-
-
-def _end_note(data: bytes) -> PhotoNote:
-    return PhotoNote.NO_END_MARKER if lacks_end(data) else PhotoNote(0)
-
-
-def _load_jpeg(photo: _Photo, at_least: int | None) -> None:
     width, height = photo.image.size
     scale = _scale(photo, at_least)
     if scale > 1:
         photo.image.draft("RGB", (width // scale, height // scale))
     photo.image.load()
+    return _end_note(data)
+
+
+def _end_note(data: bytes) -> PhotoNote:
+    return PhotoNote.NO_END_MARKER if lacks_end(data) else PhotoNote(0)
 
 
 def _orientation(photo: _Photo) -> tuple[int, bool]:
