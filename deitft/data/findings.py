@@ -11,7 +11,8 @@ import numpy.typing as npt
 from deitft.data.catalog import Catalog, counted, shown
 from deitft.errors import DataError, Notice, Severity
 
-_ORDER = {"error": 0, "warning": 1, "info": 2}
+SEVERITY_ORDER = {"error": 0, "warning": 1, "info": 2}
+"""What comes first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,7 @@ class Findings:
 
 def sorted_findings(found: Iterable[Finding]) -> tuple[Finding, ...]:
     """Errors first, then warnings, then facts; else as they came."""
-    return tuple(sorted(found, key=lambda finding: _ORDER[finding.severity]))
+    return tuple(sorted(found, key=lambda finding: SEVERITY_ORDER[finding.severity]))
 
 
 _ONE = {

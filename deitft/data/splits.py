@@ -194,13 +194,14 @@ def _untested(catalog: Catalog, split: npt.NDArray[np.int8], carved: Sequence[in
     notices = []
     for side in sorted(carved):
         here = np.bincount(catalog.labels[split == side], minlength=size)
-        missing = [catalog.classes[label] for label in np.flatnonzero((total > 0) & (here == 0)).tolist()]
+        labels = np.flatnonzero((total > 0) & (here == 0))
+        missing = [catalog.classes[label] for label in labels.tolist()]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             text = f'{SPLIT_NAMES[side]} has no photos of "{shown(missing[0])}"{more}'
             hint = f"a class of {ALWAYS_HELD_OUT} photos or more gets some"
             # Photos enough, but in few units: that is not what the numbers of photos let one expect.
-            joined = any(total[catalog.classes.index(name)] >= ALWAYS_HELD_OUT for name in missing)
+            joined = (total[labels] >= ALWAYS_HELD_OUT).any()
             if joined:
                 hint = f"by --group-by or likeness its photos stay together in fewer than {ALWAYS_HELD_OUT} groups"
             severity: Severity = "warning" if joined else "info"

@@ -10,6 +10,7 @@ from typing import Any
 from deitft.core.progress import SilentTask, Task
 from deitft.data.catalog import SPLIT_NAMES, Catalog
 from deitft.data.decode import decode
+from deitft.data.findings import SEVERITY_ORDER
 from deitft.errors import DeitftError, Notice
 from deitft.reporting.check_data import FoundPair, FoundPhoto, Part, Pixels, Suspect
 
@@ -73,12 +74,9 @@ class Album:
         return self._images[path]
 
 
-_SEVERITY_ORDER = {"error": 0, "warning": 1, "info": 2}
-
-
 def gravest_first(findings: Iterable[Notice]) -> list[Notice]:
     """Errors, then warnings, then the rest; among these photos in two places, then labels in doubt."""
-    return sorted(findings, key=lambda finding: (_SEVERITY_ORDER[finding.severity], _weight(finding)))
+    return sorted(findings, key=lambda finding: (SEVERITY_ORDER[finding.severity], _weight(finding)))
 
 
 def _weight(finding: Notice) -> int:
