@@ -12,7 +12,7 @@ from deitft.core.files import read_json
 from deitft.data.source import Source
 from deitft.errors import DeitftError, Notice, OutputError
 from deitft.runs.check_album import pairs_of
-from deitft.runs.folder import check_writable
+from deitft.runs.folder import check_outside, check_writable
 
 RECORD, DETAILS, PAGE, FIXES, LABELS = "check.json", "findings.csv", "check.html", "fixes.csv", "labels.csv"
 COLUMNS = ("id", "severity", "path", "reason", "suggestion", "other", "kind", "distance")
@@ -68,13 +68,7 @@ def check_place(out: Path, data: Source) -> None:
     Raises:
         OutputError: inside the photos or not writable (id C5); it holds another check's (id OUT).
     """
-    inside = data.holds(out)
-    if inside is not None:
-        raise OutputError(
-            f"the results folder {out} lies inside the data {inside}",
-            "nothing is written into your data; choose another place with --out",
-            id="C5",
-        )
+    check_outside(out, data, "results folder", "--out")
     others = [name for name in (RECORD, DETAILS, PAGE, FIXES, LABELS) if os.path.lexists(out / name)]
     if others and _data_of(out / RECORD) != data_name(data):
         raise OutputError(f"{out} holds {others[0]} of something else", "choose another --out", id="OUT")

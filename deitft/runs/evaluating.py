@@ -25,7 +25,7 @@ from deitft.evaluation.predictions import Predictions
 from deitft.models import imagenet
 from deitft.models.as_published import CROP_WORDS, Crop
 from deitft.runs.classifier import LoadedClassifier, load
-from deitft.runs.folder import check_writable
+from deitft.runs.folder import check_outside, check_writable
 from deitft.runs.imagenet import load_published
 from deitft.runs.leak_figures import leak_figures, leak_rows
 from deitft.runs.prepare import read_catalog
@@ -202,13 +202,7 @@ def check_out(out: Path, data: Source) -> None:
     Raises:
         OutputError: inside the photos or not writable (id C5), or other files of these names are there (id OUT).
     """
-    inside = data.holds(out)
-    if inside is not None:
-        raise OutputError(
-            f"the results folder {out} lies inside the data {inside}",
-            "nothing is written into your data; choose another place with --out",
-            id="C5",
-        )
+    check_outside(out, data, "results folder", "--out")
     taken = [name for name in (METRICS, PREDICTIONS) if os.path.lexists(out / name)]
     if (taken and not _is_evaluation(out / METRICS)) or (out / "run.json").exists():
         raise OutputError(

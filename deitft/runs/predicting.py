@@ -17,6 +17,7 @@ from deitft.data.scan import list_photos
 from deitft.data.source import Source
 from deitft.errors import DeitftError, MissingInputError, Notice, OutputError, StorageError
 from deitft.runs.classifier import Answer, load, unlabelled
+from deitft.runs.folder import check_outside
 
 CHUNK = 1024
 """Photos between two writes of the CSV: what an interruption costs at most."""
@@ -74,10 +75,8 @@ def predict_photos(
         what = f"no such photo or folder: {missing[0]}" if missing else "no photos named"
         raise MissingInputError(what, "check the path", id="D1", files=missing)
     if out is not None:
-        inside = Source(tuple(path for path in photos if path.is_dir())).holds(out)
-        if inside is not None:
-            what = f"the answers {out} would lie inside the photos {inside}"
-            raise OutputError(what, "nothing is written among your photos; choose another --out", id="C5")
+        folders = Source(tuple(path for path in photos if path.is_dir()))
+        check_outside(out, folders, "file of answers", "--out")
         _check_out(out)
     listing = list_photos(photos, progress=progress, cache_dir=default_cache_dir())
     model = load(run, device=device, threads=threads, workers=workers, precision=precision)
