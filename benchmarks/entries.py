@@ -134,9 +134,13 @@ def bare(folders: Path) -> float:
 
 
 def asked_for(folder: Path) -> int:
-    """How many files of a folder have a size."""
-    with os.scandir(folder) as entries:
-        return sum(entry.stat(follow_symlinks=False).st_size > 0 for entry in entries)
+    """How many files of a folder have a size; asked for as `scan` does, through the open folder."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with os.scandir(handle) as entries:
+            return sum(entry.stat(follow_symlinks=False).st_size > 0 for entry in entries)
+    finally:
+        os.close(handle)
 
 
 def peak() -> float:

@@ -28,7 +28,7 @@ def read_csv_rows(path: Path, *, id: str = "D19") -> Iterator[tuple[int, list[st
     name, width = shown(path.name), 0
     wrong: list[tuple[int, int]] = []
     for row, cells in any_csv_rows(path, id=id):
-        if any("\0" in cell for cell in cells):
+        if "\0" in "".join(cells):
             raise _refused(path, f"{name} row {row}: holds a NUL byte", "save it as UTF-8 text", id)
         if not width:
             width = len(cells)
@@ -81,7 +81,7 @@ def _rows(text: io.TextIOWrapper, path: Path, id: str) -> Iterator[tuple[int, li
         for cells in reader:
             row, start = start, reader.line_num + 1
             if cells:
-                yield row, [unguard_cell(cell) for cell in cells]
+                yield row, [unguard_cell(cell) if cell[:1] == "'" else cell for cell in cells]
     except csv.Error as error:
         what = f"{shown(path.name)} row {start}: {error}"
         raise _refused(path, what, "fix the row or remove it", id) from error

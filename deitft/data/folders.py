@@ -77,7 +77,7 @@ def find_in_folders(asked: str, prefix: str, layout: Layout, task: Task) -> Foun
     real = os.path.realpath(asked)
     return Found(
         paths=[prefix + path for path in listed.paths] if prefix else listed.paths,
-        numbers=np.frombuffer(listed.numbers, np.int64).reshape(len(listed.paths), 4),
+        numbers=listed.table(),
         owners=owners,
         folders=folders,
         places=(FolderPlace(prefix, real),),

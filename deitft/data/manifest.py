@@ -33,6 +33,7 @@ TABLES = (".csv", ".parquet")
 """Extensions of tables of photos, in lower case."""
 PARQUET_EXTRA = 'pip install "deitft[parquet]"'
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:[\\/]|\\\\|~(/|$)")
+_NOT_NORMAL = re.compile(r"//|\./|[./]$")  # only then has `normpath` something to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,28 +231,30 @@ class _Files:
 
     def _below(self, cell: str) -> tuple[str, str, str]:
         """(prefix, root, path below it) of a cell, decided by its text alone."""
-        outside = _RowError("outside", f"{shown(cell)} is outside {shown(self.table.asked)}")
         if _ELSEWHERE.match(cell):
-            raise outside
-        path = posixpath.normpath(cell)
+            raise self._outside(cell)
+        path = posixpath.normpath(cell) if _NOT_NORMAL.search(cell) else cell
         for prefix, root in self.table.roots:
             if path.startswith("/"):
                 inside = root.rstrip("/") + "/"
                 if path.startswith(inside):
                     return prefix, root, path[len(inside) :]
             elif len(self.table.roots) == 1:
-                return self._climbing(path, outside, prefix, root)
+                return prefix, root, self._not_climbing(path, cell)
             elif path.startswith(prefix):
-                return self._climbing(path[len(prefix) :], outside, prefix, root)
+                return prefix, root, self._not_climbing(path[len(prefix) :], cell)
         if path.startswith("/") or path == ".." or path.startswith("../"):
-            raise outside
+            raise self._outside(cell)
         roots = ", ".join(f'"{shown(prefix)}"' for prefix, _ in self.table.roots)
         raise _RowError("path", f"file {shown(cell)} begins with none of {roots}")
 
-    def _climbing(self, below: str, outside: _RowError, prefix: str, root: str) -> tuple[str, str, str]:
+    def _not_climbing(self, below: str, cell: str) -> str:
         if below == ".." or below.startswith(("../", "/")):
-            raise outside
-        return prefix, root, below
+            raise self._outside(cell)
+        return below
+
+    def _outside(self, cell: str) -> _RowError:
+        return _RowError("outside", f"{shown(cell)} is outside {shown(self.table.asked)}")
 
     def _inside(self, full: str, root: str, *, link: bool) -> bool:
         if link:

@@ -16,8 +16,9 @@ def check_decodable(paths: Sequence[str]) -> None:
     Raises:
         DataError: id D21.
     """
+    together = "\0".join(paths)
     try:
-        "\0".join(paths).encode()
+        together.isascii() or together.encode()
     except UnicodeEncodeError:
         bad = [path for path in paths if not _decodable(path)]
         raise DataError(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from deitft.core.keys import generator, key
 from deitft.data.looks import CHANNELS, FREQUENCIES, LOOK_BYTES, crop_matrix, frequencies_of, mirror_signs
@@ -129,7 +130,8 @@ def candidates(
         return _best(np.concatenate(found), count)
 
     best = np.zeros((0, 4))
-    with ThreadPoolExecutor(threads) as pool:
+    # One thread a product: these are many and small, and how they are split would show in the last bits.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         for found in pool.map(alike_in, range(len(VIEWS))):
             best = _best(np.concatenate((best, found)), count)
     first, second, views = best[:, :3].astype(np.int64).T

@@ -12,17 +12,16 @@ import operator
 import os
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from deitft.core.progress import Progress, Task
 from deitft.data.catalog import NONE, SPLIT_NAMES, TEST, TRAIN, VAL, Catalog, normal, object_column, shown
 from deitft.data.digests import Digests
 from deitft.data.folders import SPLIT_SPELLINGS, Layout, find_in_folders, no_photos
-from deitft.data.found import NO_LABEL, UNLABELLED, ClassFolder, Found, Labels, joined
+from deitft.data.found import NO_LABEL, UNLABELLED, ClassFolder, Found, Labels, in_order, joined
 from deitft.data.groups import by_expression, is_column
 from deitft.data.manifest import TABLES, Table, find_in_table
 from deitft.data.names import check_decodable
@@ -88,31 +87,27 @@ def scan(
     ignored = tuple(sorted(found.ignored))
     notices = [*found.notices, *(_missing_notices(folders, names) if classes is None else [])]
     notices += ignored_notices(ignored)
-    order = _sorted(found.paths)
-    paths = [found.paths[index] for index in order.tolist()]
-    twice = next(itertools.compress(paths, map(operator.eq, paths, itertools.islice(paths, 1, None))), None)
-    if twice is not None:
-        text = f"{shown(twice)} is named by two of {shown(asked)}"
-        raise DataError(text, "name each photo once", id="D19", files=(twice,))
+    found = in_order(found)
+    _check_once(found.paths, asked)
     number_of = {name: index for index, name in enumerate(names)}
     labels = np.array([number_of.get(folder.name, -1) for folder in found.folders], np.int32)
     sides = np.array([folder.split for folder in found.folders], np.int8)
-    owners, count = found.owners[order], len(order)
+    owners, count = found.owners, len(found.paths)
     return Catalog(
         root=source.paths[0].absolute(),
         classes=names,
-        paths=paths,
+        paths=found.paths,
         labels=labels[owners],
         given=sides[owners],
-        sizes=found.numbers[:, 0][order],
-        stamps=found.numbers[:, 1:][order],
+        sizes=found.numbers[:, 0],
+        stamps=found.numbers[:, 1:],
         digests=Digests.none(count),
         widths=np.zeros(count, np.int32),
         heights=np.zeros(count, np.int32),
         notes=np.zeros(count, np.uint16),
         ignored=ignored,
         notices=tuple(notices),
-        groups=None if found.groups is None else object_column([found.groups[index] for index in order.tolist()]),
+        groups=None if found.groups is None else object_column(found.groups),
         places=Places(found.places, found.origin),
     )
 
@@ -307,11 +302,12 @@ def _missing_notices(full: list[ClassFolder], classes: tuple[str, ...]) -> list[
     return notices
 
 
-def _sorted(paths: list[str]) -> npt.NDArray[np.int64]:
-    """The order of paths by code points of their composed form."""
-    if all(map(str.isascii, paths)):
-        return np.array(sorted(range(len(paths)), key=paths.__getitem__), np.int64)
-    return np.array(sorted(range(len(paths)), key=lambda row: (normal(paths[row]), paths[row])), np.int64)
+def _check_once(paths: list[str], asked: str) -> None:
+    """Refuse a photo that was named twice; ``paths`` are in order."""
+    twice = next(itertools.compress(paths, map(operator.eq, paths, itertools.islice(paths, 1, None))), None)
+    if twice is not None:
+        text = f"{shown(twice)} is named by two of {shown(asked)}"
+        raise DataError(text, "name each photo once", id="D19", files=(twice,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,11 +368,7 @@ def _photos_at(path: Path, progress: Progress, cache_dir: Path | None, task: Tas
     found = looking.at(item)
     for notice in ignored_notices(sorted(found.ignored), listed=False):
         progress.warn(notice)
-    return found if item.kind == "table" else _in_order(found)
-
-
-def _in_order(found: Found) -> Found:
-    return replace(found, paths=[found.paths[index] for index in _sorted(found.paths).tolist()])
+    return found if item.kind == "table" else in_order(found)
 
 
 def _below(folder: Path, prefix: str, progress: Progress, task: Task) -> Found:
@@ -387,13 +379,13 @@ def _below(folder: Path, prefix: str, progress: Progress, task: Task) -> Found:
     check_decodable(walker.photos.paths)
     for notice in (*ignored_notices(sorted(walker.ignored), listed=False), *loop_notices(walker.met_twice)):
         progress.warn(notice)
-    paths = walker.photos.paths
     real = os.path.realpath(folder)
-    return Found(
-        paths=[prefix + paths[index] for index in _sorted(paths).tolist()],
-        numbers=np.zeros((0, 4), np.int64),
-        owners=np.full(len(paths), UNLABELLED, np.int64),
+    found = Found(
+        paths=[prefix + path for path in walker.photos.paths],
+        numbers=walker.photos.table(),
+        owners=np.full(len(walker.photos.paths), UNLABELLED, np.int64),
         folders=[],
         places=(FolderPlace(prefix, real),),
         origin=(real,),
     )
+    return in_order(found)

@@ -7,11 +7,16 @@ device is never opened. Junk that other programs leave is named, not read.
 from __future__ import annotations
 
 import collections
+import contextlib
+import operator
 import os
 import stat
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
 
 from deitft.data.catalog import counted, shown
 from deitft.data.formats import FORMAT_OF_EXTENSION, SNIFFED_BYTES, sniff
@@ -22,6 +27,8 @@ JUNK_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "los
 OUTSIDE = "outside the class folders"
 """What is said of photos that lie where no class is."""
 _JUNK_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+_NAME = operator.attrgetter("name")
+_NUMBERS = operator.attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
 
 
 @dataclass(slots=True)
@@ -33,9 +40,15 @@ class Listed:
 
     def add(self, path: str, status: os.stat_result) -> None:
         """One photo more."""
-        inode = status.st_ino if status.st_ino < 2**63 else status.st_ino - 2**64
+        numbers: tuple[int, int, int, int] = _NUMBERS(status)
+        if numbers[3] >= 2**63:
+            numbers = (*numbers[:3], numbers[3] - 2**64)
+        self.numbers.extend(numbers)
         self.paths.append(path)
-        self.numbers.extend((status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode))
+
+    def table(self) -> npt.NDArray[np.int64]:
+        """The numbers, [N, 4]."""
+        return np.frombuffer(self.numbers, np.int64).reshape(len(self.paths), 4)
 
 
 @dataclass(slots=True)
@@ -65,16 +78,18 @@ class Walker:
             DataError: a link leaves the root (id S4).
         """
         names = []
-        for entry in self._entries(below):
-            if is_folder(entry) and not is_junk_folder(entry.name):
-                if entry.is_symlink():
-                    self._confine(_join(below, entry.name))
-                names.append(entry.name)
-        return sorted(names)
+        with self._entries(below) as entries:
+            for entry in entries:
+                if is_folder(entry) and not is_junk_folder(entry.name):
+                    if entry.is_symlink():
+                        self._confine(_join(below, entry.name))
+                    names.append(entry.name)
+        return names
 
     def count_photos(self, below: str) -> int:
         """How many photos lie directly in a folder, by their extension."""
-        return sum(_has_photo_extension(entry.name) for entry in self._entries(below))
+        with self._entries(below) as entries:
+            return sum(_has_photo_extension(entry.name) for entry in entries)
 
     def note_loose(self, below: str, photo_kind: str) -> None:
         """Note as ignored what lies directly in a folder that should hold only folders of photos.
@@ -82,14 +97,15 @@ class Walker:
         A link back to it leads nowhere new.
         """
         self.seen.add(self._identity(below))
-        for entry in self._entries(below):
-            path = _join(below, entry.name)
-            if is_folder(entry):
-                if is_junk_folder(entry.name):
-                    self.ignored.append((path, f"{entry.name}/"))
-            else:
-                is_photo = _has_photo_extension(entry.name)
-                self.ignored.append((path, photo_kind if is_photo else file_kind(entry.name)))
+        with self._entries(below) as entries:
+            for entry in entries:
+                path = _join(below, entry.name)
+                if is_folder(entry):
+                    if is_junk_folder(entry.name):
+                        self.ignored.append((path, f"{entry.name}/"))
+                else:
+                    is_photo = _has_photo_extension(entry.name)
+                    self.ignored.append((path, photo_kind if is_photo else file_kind(entry.name)))
 
     def reserve(self, folders: Sequence[str]) -> None:
         """Folders that will be walked: met earlier inside another one (mounted there), they are passed over."""
@@ -131,19 +147,24 @@ class Walker:
         self.seen.add(identity)
         inside = []
         start = f"{folder}/" if folder else ""
-        for entry in self._entries(folder):
-            name = entry.name
-            path = start + name
-            if name[name.rfind(".") :].lower() in FORMAT_OF_EXTENSION and entry.is_file(follow_symlinks=False):
-                self._add_plain(name, path, entry)  # what nearly all are
-            elif entry.is_symlink():
-                self._add_link(entry, path)
-            elif not entry.is_dir():
-                self._add_file(entry.name, path, entry)
-            elif is_junk_folder(entry.name):
-                self.ignored.append((path, f"{entry.name}/"))
-            else:
-                inside.append(path)
+        add = self.photos.add
+        with self._entries(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                known = name[name.rfind(".") :].lower() in FORMAT_OF_EXTENSION
+                if known and name[0] != "." and entry.is_file(follow_symlinks=False):  # what nearly all are
+                    try:
+                        add(start + name, entry.stat(follow_symlinks=False))
+                    except FileNotFoundError:  # removed since the folder was read
+                        continue
+                elif entry.is_symlink():
+                    self._add_link(entry, start + name)
+                elif not entry.is_dir():
+                    self._add_file(name, start + name, entry)
+                elif is_junk_folder(name):
+                    self.ignored.append((start + name, f"{name}/"))
+                else:
+                    inside.append(start + name)
         return inside
 
     def _is_real(self, folder: str) -> bool:
@@ -168,17 +189,6 @@ class Walker:
             self.ignored.append((path, f"{entry.name}/"))
         else:
             self.links.append(path)
-
-    def _add_plain(self, name: str, path: str, entry: os.DirEntry[str]) -> None:
-        """A regular file with the extension of a photo."""
-        if name[0] == ".":
-            self.ignored.append((path, file_kind(name)))
-            return
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:  # removed since the folder was read
-            return
-        self.photos.add(path, status)
 
     def _add_file(self, name: str, path: str, entry: os.DirEntry[str]) -> None:
         try:
@@ -209,18 +219,26 @@ class Walker:
                 files=(path,),
             )
 
-    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(self._path(folder)) as entries:
-                return list(entries)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise StorageError(
-                f"cannot read the folder {shown(self._path(folder))} ({reason})",
-                "make it readable, or move it away",
-                id="D1",
-                files=(folder,),
-            ) from error
+    @contextlib.contextmanager
+    def _entries(self, folder: str) -> Iterator[list[os.DirEntry[str]]]:
+        """What lies in a folder, by name. Through an open folder its files are asked for by their names alone:
+        with a million of them the way to each, folder by folder, is what takes long.
+        """
+        with contextlib.ExitStack() as opened:
+            try:
+                handle = os.open(self._path(folder), os.O_RDONLY | os.O_DIRECTORY)
+                opened.callback(os.close, handle)
+                with os.scandir(handle) as found:
+                    entries = sorted(found, key=_NAME)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise StorageError(
+                    f"cannot read the folder {shown(self._path(folder))} ({reason})",
+                    "make it readable, or move it away",
+                    id="D1",
+                    files=(folder,),
+                ) from error
+            yield entries
 
     def _path(self, below: str) -> str:
         return _join(self.root, below) if below else self.root

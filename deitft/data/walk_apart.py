@@ -28,7 +28,7 @@ MOST = 8
 class Part:
     """What lies below one folder."""
 
-    names: bytes  # paths, each with a NUL behind it
+    names: str  # paths, with a NUL between two: one text is handed over faster than many
     numbers: bytes
     ignored: list[tuple[str, str]]
     links: list[str]
@@ -77,8 +77,7 @@ def _apart(root: str, folders: Sequence[str], processes: int) -> list[Part] | No
 def _walk_one(root: str, folder: str) -> Part:
     walker = Walker(root)
     walker.walk(folder)
-    names = "".join(f"{path}\0" for path in walker.photos.paths).encode("utf-8", "surrogateescape")
-    numbers = walker.photos.numbers.tobytes()
+    names, numbers = "\0".join(walker.photos.paths), walker.photos.numbers.tobytes()
     return Part(names, numbers, walker.ignored, walker.links, walker.seen, walker.met_twice)
 
 
@@ -91,7 +90,7 @@ def _are_apart(walker: Walker, folders: Sequence[str], parts: Sequence[Part]) ->
 
 def _take(walker: Walker, folder: str, part: Part) -> int:
     """Add a part to the walk."""
-    paths = part.names.decode("utf-8", "surrogateescape").split("\0")[:-1]
+    paths = part.names.split("\0") if part.names else []
     numbers = array("q")
     numbers.frombytes(part.numbers)
     walker.photos.paths += paths

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from photo_kit import encoded, put, read
 from PIL import Image, ImageDraw
+from threadpoolctl import threadpool_limits
 
 from deitft.core.progress import Silent, StopFlag
 from deitft.data import near, near_pairs
@@ -63,6 +64,15 @@ def test_candidates_do_not_depend_on_strangers():
     looks = np.concatenate((random_looks(300), random_looks(300)[:40]))
     more = np.concatenate((looks, random_looks(4000, seed=1)))
     assert pairs_of(candidates(looks)) == {(row, 300 + row) for row in range(40)} == pairs_of(candidates(more))
+
+
+def test_candidates_are_the_same_to_the_last_bit_with_more_threads():
+    looks = np.concatenate((random_looks(1500), random_looks(1500)[:200]))
+    one = candidates(looks)
+    with threadpool_limits(2, user_api="blas"):
+        two = candidates(looks, threads=2)
+    for column in ("first", "second", "views", "alike"):
+        assert getattr(one, column).tobytes() == getattr(two, column).tobytes()
 
 
 def test_a_crowd_of_equals_stays_bounded_and_connected():

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from photo_kit import encoded, jpeg, picture, put, untouched, write_classes
 
 from deitft.core.progress import Silent
 from deitft.data.catalog import NONE, TEST, TRAIN, VAL, Catalog, counted, normal, shown
+from deitft.data.found import Found, in_order
 from deitft.data.scan import SPLIT_SPELLINGS, list_photos
 from deitft.data.scan import scan as scan_with
-from deitft.data.walk import Walker, ignored_notices
+from deitft.data.walk import Listed, Walker, ignored_notices
 from deitft.errors import DataError, MissingInputError, StorageError
 
 
@@ -234,19 +241,65 @@ def test_links_inside_split_folders_belong_to_their_class(tmp_path):
 
 def test_an_unreadable_folder_stops(tmp_path, monkeypatch):
     root = write_classes(tmp_path / "p", {"a": 1, "b": 1})
-    listing = os.scandir
+    opening = os.open
 
-    def refuse(path: str) -> object:
+    def refuse(path: str, *rest: int) -> int:
         if str(path).endswith("/b"):
             raise PermissionError(13, "Permission denied")
-        return listing(path)
+        return opening(path, *rest)
 
-    monkeypatch.setattr(os, "scandir", refuse)  # tests may run as root, which may read everything
+    monkeypatch.setattr(os, "open", refuse)  # tests may run as root, which may read everything
     with pytest.raises(StorageError, match=r"cannot read the folder .*/b \(permission denied\)"):
         scan_with(root, progress=Silent())
 
 
-def test_a_photo_that_goes_while_listing_is_not_listed(tmp_path):
+def test_an_inode_above_half_the_numbers_is_kept(tmp_path):
+    """As some network and overlay file systems have them."""
+    photos = Listed()
+    for inode in (5, 2**63, 2**64 - 1):
+        status = SimpleNamespace(st_size=7, st_mtime_ns=1, st_ctime_ns=2, st_ino=inode)
+        photos.add("x.jpg", cast("os.stat_result", status))
+    assert photos.table()[:, 3].tolist() == [5, -(2**63), -1]
+    assert photos.table().astype(np.uint64)[:, 3].tolist() == [5, 2**63, 2**64 - 1]
+    assert photos.table()[:, 0].tolist() == [7, 7, 7]
+
+
+@given(
+    st.lists(st.text("ab/é\u0301Z ", min_size=1, max_size=5), unique=True, min_size=1, max_size=12), st.randoms()
+)
+def test_photos_come_in_one_order_whatever_the_order_they_were_found_in(names, random):
+    def found(paths: list[str]) -> Found:
+        numbers = np.array([[names.index(path)] * 4 for path in paths], np.int64)
+        groups = [f"g{names.index(path)}" for path in paths]
+        return Found(
+            paths=paths, numbers=numbers, owners=numbers[:, 0], folders=[], places=(), origin=(), groups=groups
+        )
+
+    mixed = random.sample(names, len(names))
+    expected = sorted(names, key=lambda name: (normal(name), name))
+    for one in (in_order(found(mixed)), in_order(found(expected))):
+        assert one.paths == expected
+        rows = [names.index(path) for path in expected]
+        assert (one.numbers[:, 3].tolist(), one.owners.tolist()) == (rows, rows)
+        assert one.groups == [f"g{row}" for row in rows]
+
+
+def test_a_photo_that_goes_while_listing_is_not_listed(tmp_path, monkeypatch):
+    root = write_classes(tmp_path / "p", {"a": 2, "b": 1})
+    scanned = os.scandir
+
+    @contextlib.contextmanager
+    def losing(folder: int) -> Iterator[list[os.DirEntry[str]]]:
+        with scanned(folder) as entries:
+            there = list(entries)
+        (root / "a/001.jpg").unlink(missing_ok=True)
+        yield there
+
+    monkeypatch.setattr(os, "scandir", losing)
+    assert scan_with(root, progress=Silent()).paths == ["a/000.jpg", "b/000.jpg"]
+
+
+def test_a_link_to_a_photo_that_goes_while_listing_is_not_listed(tmp_path):
     root = write_classes(tmp_path / "p", {"a": 2})
 
     class Gone:
