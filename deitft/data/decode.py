@@ -35,7 +35,8 @@ from deitft.data import formats
 from deitft.data.bad_photo import BadPhotoError, bad, bad_photo_text, max_pixels
 from deitft.data.catalog import shown
 from deitft.data.colour import NoKnownRangeError, PhotoNote, to_rgb
-from deitft.data.jpeg import Pixels, frame_of, jpeg_scale, lacks_end, turned, whole_jpeg, with_end
+from deitft.data.jpeg import Pixels, jpeg_scale, turned, whole_jpeg, with_end
+from deitft.data.jpeg_segments import frame_of, lacks_end
 from deitft.data.looks import LONGER_SIDE, Looks, look_at, look_at_image
 from deitft.data.quiet import silenced
 

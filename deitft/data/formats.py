@@ -124,33 +124,6 @@ def png_chunks(data: bytes) -> tuple[str, bytes | None]:
     return f"file ends early at byte {len(data)}", exif
 
 
-def has_all_scans(data: bytes) -> bool:
-    """True where the scans of a JPEG bring every coefficient of every component to its last bit.
-
-    A progressive JPEG cut off between two scans decodes without a word, only coarser.
-    """
-    missing: set[tuple[int, int]] = set()  # (component, coefficient)
-    at = data.find(b"\xff", 2)
-    while 0 <= at < len(data) - 4:
-        marker = data[at + 1]
-        if marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD8:  # not one of ours: in a scan, or padding
-            at = data.find(b"\xff", at + (1 if marker == 0xFF else 2))
-            continue
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        part = data[at + 4 : at + 2 + length]
-        if len(part) < length - 2:
-            return False
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            missing = {(part[6 + 3 * index], place) for index in range(part[5]) for place in range(64)}
-        elif marker == 0xDA:
-            ids = part[1 : 1 + 2 * part[0] : 2]
-            first, last, precision = part[-3:]
-            if precision & 15 == 0:
-                missing -= {(component, place) for component in ids for place in range(first, last + 1)}
-        at = data.find(b"\xff", at + 2 + length)
-    return not missing
-
-
 def ends_early(kind: str, data: bytes) -> bool:
     """True where a file that could not be decoded is shorter than it says, or lacks its end."""
     if kind == "JPEG":

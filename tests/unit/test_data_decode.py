@@ -365,13 +365,3 @@ def test_examine_gives_the_upright_size_and_sees_more_frames():
     torn[second + 5 : second + 9] = b"\xff\xff\xff\xff"  # a second frame of 65535 x 65535
     assert examine(bytes(torn)).notes == PhotoNote.ANIMATED
     assert decode(bytes(torn)).shape == (40, 48, 3)
-
-
-def test_scans_of_a_jpeg():
-    assert formats.has_all_scans(jpeg())
-    slow = encoded(picture(), progressive=True)
-    assert formats.has_all_scans(slow)
-    last = slow.rindex(b"\xff\xda")
-    assert not formats.has_all_scans(slow[:last])
-    assert not formats.has_all_scans(slow[: last + 5])
-    assert formats.has_all_scans(encoded(picture(), restart_marker_blocks=1))

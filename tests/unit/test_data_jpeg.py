@@ -7,11 +7,14 @@ import io
 import numpy as np
 import pytest
 import simplejpeg
+from hypothesis import given
+from hypothesis import strategies as st
 from photo_kit import encoded, jpeg, picture, put, read, write_classes
 from PIL import Image
 
 from deitft.data.decode import BadPhotoError, decode, examine
-from deitft.data.jpeg import frame_of, jpeg_scale, lacks_end, turned, whole_jpeg, with_end
+from deitft.data.jpeg import jpeg_scale, turned, whole_jpeg, with_end
+from deitft.data.jpeg_segments import frame_of, has_all_scans, lacks_end, segments
 
 
 def by_pillow(function, *words, **more):
@@ -197,3 +200,23 @@ def test_a_frame_header_is_found_behind_filling():
     data = jpeg(5, (300, 200))
     frame = frame_of(data[:2] + b"\xff\xff" + data[2:])
     assert frame == frame_of(data) == (0xC0, 8, 200, 300)
+
+
+def test_scans_of_a_jpeg():
+    assert has_all_scans(jpeg())
+    slow = encoded(picture(), progressive=True)
+    assert has_all_scans(slow)
+    last = slow.rindex(b"\xff\xda")
+    assert not has_all_scans(slow[:last])
+    assert not has_all_scans(slow[: last + 5])
+    assert has_all_scans(encoded(picture(), restart_marker_blocks=1))
+
+
+@given(st.binary(max_size=60), st.integers(2, 700))
+def test_no_bytes_trouble_who_walks_segments(noise, at):
+    data = jpeg(5, (30, 20))
+    for hostile in (data[:at] + noise, data[:at] + noise + data[at:], b"\xff\xd8" + noise):
+        found = list(segments(hostile))
+        assert [one.start for one in found] == sorted({one.start for one in found})
+        assert frame_of(hostile) is None or frame_of(hostile).coding in range(0xC0, 0xD0)
+        assert {type(lacks_end(hostile)), type(has_all_scans(hostile))} == {bool}
