@@ -6,7 +6,7 @@ run is the command line in a process of its own. What ``auto`` takes is run once
 it. Run again after an interruption: finished runs are not repeated, a stopped one is resumed.
 
     python benchmarks/aspect.py --shared ../shared
-    python benchmarks/aspect.py --shared ../shared --recipe finetune-fast
+    python benchmarks/aspect.py --shared ../shared --recipe finetune-fast --size 128
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=MODELS)
     parser.add_argument("--recipe", default="linear-probe", choices=("linear-probe", "finetune-fast"))
     parser.add_argument("--seeds", nargs="*", type=int, default=(0, 1, 2))
+    parser.add_argument("--size", type=int, help="pixels a side that the model sees; left out: as its weights did")
     asked = parser.parse_args()
     ledger = ledger_of(asked, "aspect")
     plain = of_study(asked)
@@ -77,9 +78,10 @@ def padded(root: Path, folder: Path) -> Path:
 
 def compare(ledger: Ledger, name: str, trial: Trial) -> None:
     """``auto`` first; then those of the three that it did not take."""
-    taken = ""
+    taken, size = "", trial.asked.size
+    recipe = f"{trial.recipe}-{size}px" if size else trial.recipe
     for aspect in ASPECTS:
-        short = f"{name.replace(' ', '-')}-{trial.recipe}-{trial.model}-{aspect}-{trial.seed}".replace(":", "-")
+        short = f"{name.replace(' ', '-')}-{recipe}-{trial.model}-{aspect}-{trial.seed}".replace(":", "-")
         id = f"aspect-{short}"
         if aspect == taken:
             continue
@@ -91,7 +93,8 @@ def compare(ledger: Ledger, name: str, trial: Trial) -> None:
 
 def one(name: str, aspect: str, short: str, like: Trial) -> dict[str, Any]:
     """A run, and what it reached on val."""
-    settings = (f"image.aspect={aspect}",)
+    size = like.asked.size
+    settings = (f"image.aspect={aspect}", *([f"model.image_size={size}"] if size else []))
     trial = Trial(
         data=like.data, model=like.model, recipe=like.recipe, seed=like.seed, name=short, asked=like.asked,
         settings=settings,
@@ -99,7 +102,9 @@ def one(name: str, aspect: str, short: str, like: Trial) -> dict[str, Any]:
     cost, resumed = carry_out(trial)
     values = measured(trial, cost, resumed=resumed)
     return values | {
-        "subject": trial.subject | {"data": name, "aspect": aspect},
+        "subject": trial.subject
+        | {"data": name, "aspect": aspect}
+        | ({"recipe": f"{like.recipe}, {size} px"} if size else {}),
         "aspect": values["plan"]["preprocessing"]["aspect"],
         "val": val_of(trial.folder, values["result"]),
     }

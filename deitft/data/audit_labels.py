@@ -33,6 +33,8 @@ MOST_ALIKE = 10
 LEAST_SKILL = 0.25
 """How far the probe has to come, from naming the commonest class (0) to being right every time (1); assumed. Below
 that, what it doubts is mostly its own mistakes."""
+GOOD_JUDGE = 0.75
+"""Share of all labels that the probe agrees with, below which its own mistakes are said to be the most; assumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ def label_findings(catalog: Catalog, look: LabelLook) -> list[Finding]:
     guess = float(np.bincount(labels).max() / len(labels))
     if right - guess < LEAST_SKILL * (1 - guess):
         return [_hardly_better(look, right, guess)]
-    return [*_suspects(catalog, look, labels), *_alike(catalog, look, labels)]
+    return [*_suspects(catalog, look, labels, right), *_alike(catalog, look, labels)]
 
 
 def _hardly_better(look: LabelLook, right: float, guess: float) -> Finding:
@@ -109,7 +111,7 @@ def _hardly_better(look: LabelLook, right: float, guess: float) -> Finding:
     )
 
 
-def _suspects(catalog: Catalog, look: LabelLook, labels: Ints) -> list[Finding]:
+def _suspects(catalog: Catalog, look: LabelLook, labels: Ints, right: float) -> list[Finding]:
     suspects = suspects_of(look.probabilities, labels)
     if not len(suspects.photos):
         return []
@@ -127,18 +129,22 @@ def _suspects(catalog: Catalog, look: LabelLook, labels: Ints) -> list[Finding]:
     path, label, suggestion, _ = listed[0]
     verb = "has a label that looks" if len(listed) == 1 else "have labels that look"
     first = f'{shown(path)} looks like "{shown(suggestion)}", not "{shown(label)}"'
+    most = "most suspects of a careful list are right as they are"
+    if right < GOOD_JUDGE:
+        most = f"the simple probe agrees with {right:.0%} of all labels only, most of these are right as they are"
     return [
         Finding(
             id="SUSPECTS",
             severity="warning",
             text=f"{counted(len(listed), 'photo')} {verb} wrong, likeliest first: {first}",
-            hint="look at them: most suspects of a careful list are right as they are",
+            hint=f"look at them: {most}",
             paths=tuple(row[0] for row in listed),
             details={
                 "suspects": listed,
                 "by_confident_learning_too": [photo in confident for photo in suspects.photos.tolist()],
                 "judged": len(labels),
                 "model": look.model,
+                "right": right,
             },
         )
     ]

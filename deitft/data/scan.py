@@ -84,21 +84,24 @@ def scan(
         found.notices += _held_out(folders, names, asked)
     else:
         names = _classes(folders, found, asked) if classes is None else _of_model(folders, classes)
-    ignored = tuple(sorted(found.ignored))
     notices = [*found.notices, *(_missing_notices(folders, names) if classes is None else [])]
-    notices += ignored_notices(ignored)
     found = in_order(found)
     _check_once(found.paths, asked)
+    return _catalog(source, found, names, notices)
+
+
+def _catalog(source: Source, found: Found, names: tuple[str, ...], notices: list[Notice]) -> Catalog:
+    """Photos in their order, with the classes of these ``names``; their content is not known yet."""
+    ignored, count = tuple(sorted(found.ignored)), len(found.paths)
     number_of = {name: index for index, name in enumerate(names)}
     labels = np.array([number_of.get(folder.name, -1) for folder in found.folders], np.int32)
     sides = np.array([folder.split for folder in found.folders], np.int8)
-    owners, count = found.owners, len(found.paths)
     return Catalog(
         root=source.paths[0].absolute(),
         classes=names,
         paths=found.paths,
-        labels=labels[owners],
-        given=sides[owners],
+        labels=labels[found.owners],
+        given=sides[found.owners],
         sizes=found.numbers[:, 0],
         stamps=found.numbers[:, 1:],
         digests=Digests.none(count),
@@ -106,7 +109,7 @@ def scan(
         heights=np.zeros(count, np.int32),
         notes=np.zeros(count, np.uint16),
         ignored=ignored,
-        notices=tuple(notices),
+        notices=(*notices, *ignored_notices(ignored)),
         groups=None if found.groups is None else object_column(found.groups),
         places=Places(found.places, found.origin),
     )

@@ -121,6 +121,17 @@ def test_a_probe_that_is_hardly_better_than_a_guess_accuses_nobody(right, ids):
     assert [item.id for item in found] == ids
 
 
+@pytest.mark.parametrize(("wrong", "words"), [(5, "of a careful list"), (6, "agrees with 70% of all labels only")])
+def test_a_weak_probe_is_said_to_be_one(wrong, words):
+    labels = np.array([0] * 10 + [1] * 10)
+    taken_for = labels.copy()
+    taken_for[:wrong] = 1
+    catalog, rows = catalog_of({"hat": 10, "shoe": 10}), confident(taken_for, 2)
+    found = label_findings(catalog, LabelLook(rows=np.arange(20), probabilities=rows, model="m"))
+    assert words in found[0].hint
+    assert found[0].details["right"] == 1 - wrong / 20
+
+
 def test_rows_of_a_part_of_the_catalog():
     labels = np.array([0] * 10 + [1] * 10)
     rows = confident(labels, 2)
