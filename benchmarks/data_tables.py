@@ -45,7 +45,7 @@ NEAR_BEST = 0.5
 
 
 def aspects(rows: Sequence[Row]) -> str:
-    """Val of crop, pad and squash, means over seeds, and whether what ``auto`` takes is near the best of them."""
+    """Crop, pad and squash, means over seeds, and whether what ``auto`` takes is near the best of them on val."""
     kinds: dict[tuple[str, str, str], dict[str, list[Row]]] = {}
     taken: dict[tuple[str, str, str], str] = {}
     for row in rows:
@@ -60,17 +60,25 @@ def aspects(rows: Sequence[Row]) -> str:
             continue
         mean = {name: statistics.mean(row["val"]["top1"] for row in of) for name, of in by_aspect.items()}
         below = 100 * (max(mean.values()) - mean[taken[kind]])
-        cells = [_on_val(by_aspect.get(name, [])) for name in three]
+        cells = [_reached(by_aspect.get(name, [])) for name in three]
         seeds = {len({row["subject"]["seed"] for row in by_aspect.get(name, [])}) for name in three}
         near = "not all run" if len(seeds) > 1 or 0 in seeds else "yes" if below <= NEAR_BEST else "no"
         lines.append([*kind, len(by_aspect[taken[kind]]), *cells, taken[kind], f"{below:.2f}: {near}"])
-    head = ("data", "recipe", "model", "seeds", *(f"{name}: val top-1 %; loss" for name in three), "auto is")
+    head = (
+        "data",
+        "recipe",
+        "model",
+        "seeds",
+        *(f"{name}: val top-1 %; loss; test top-1 %" for name in three),
+        "auto is",
+    )
     return markdown((*head, f"points below the best: within {NEAR_BEST}?"), lines)
 
 
-def _on_val(rows: Sequence[Row]) -> str:
+def _reached(rows: Sequence[Row]) -> str:
     loss = cell([row["val"]["calibrated_loss"] for row in rows], 3)
-    return f"{cell([row['val']['top1'] for row in rows], 2, 100)}; {loss}"
+    val, test = ([row[side]["top1"] for row in rows] for side in ("val", "result"))
+    return f"{cell(val, 1, 100)}; {loss}; {cell(test, 1, 100)}"
 
 
 def leak_worth(rows: Sequence[Row]) -> str:

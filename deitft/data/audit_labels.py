@@ -34,7 +34,7 @@ LEAST_SKILL = 0.25
 """How far the probe has to come, from naming the commonest class (0) to being right every time (1); assumed. Below
 that, what it doubts is mostly its own mistakes."""
 GOOD_JUDGE = 0.75
-"""Share of all labels that the probe agrees with, below which its own mistakes are said to be the most; assumed."""
+"""Share of all labels that the probe agrees with; below it most suspects are said to be its mistakes; assumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

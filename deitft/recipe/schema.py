@@ -80,7 +80,9 @@ class ImageSection(Section):
     """How a photo becomes the square the model sees, in every verb."""
 
     aspect: Literal["auto", "crop", "pad", "squash"] = Field(
-        "auto", description="what is done with photos not square"
+        "auto",
+        description="what is done with photos not square; auto: crop, but pad or squash where many are longer "
+        "than 2 : 1",
     )
     crop_share: Annotated[float, Field(ge=0.1, le=1)] | Auto = Field(
         "auto", description="timm's crop_pct; auto: 1, the whole shorter side"

@@ -79,17 +79,26 @@ def source_of(plan: Plan, request: TrainRequest) -> WeightSource:
     return source
 
 
+LONG, OFTEN, MOSTLY = 2.0, 0.1, 0.5
+"""A photo of 2 : 1 loses half of itself in a centre crop; a tenth of the photos like that are too many to lose.
+Where most are long, and the same way, padding would leave half of every view empty (benchmarks/aspect.py)."""
+
+
 def preferred_aspect(catalog: Catalog) -> Aspect:
-    """What to do with photos that are not square: pad where a centre crop would cut much of many photos off."""
+    """What to do with photos that are not square: crop where little is lost; where many are long, keep them whole.
+
+    Long photos of one kind are squashed: all are bent alike, and no pixel is given to the background. Among
+    others they are padded, so that things keep their shape.
+    """
     wide, high = catalog.widths, catalog.heights
     known = (wide > 0) & (high > 0)
     if not known.any():
         return "crop"
-    long, short = wide[known].clip(min=1), high[known].clip(min=1)
-    ratio = long / short
-    ratio[ratio < 1] = 1 / ratio[ratio < 1]
-    # A centre crop of a 2:1 photo loses half of it. Where a tenth of the photos is like that, keep them whole.
-    return "pad" if float((ratio > 2).mean()) > 0.1 else "crop"
+    lying = float((wide[known] > LONG * high[known]).mean())
+    standing = float((high[known] > LONG * wide[known]).mean())
+    if lying + standing <= OFTEN:
+        return "crop"
+    return "squash" if max(lying, standing) > MOSTLY else "pad"
 
 
 def facts_of(
