@@ -27,7 +27,7 @@ TITLES = {
     "D11": "The same photo on two sides",
     "D12": "Photos that look almost the same",
     "D13": "One photo, two labels",
-    "D14": "Files that are not photos",
+    "D14": "Files that are not used",
     "D15": "Too few photos",
     "D16": "Photos that changed meanwhile",
     "D17": "Folders met twice",

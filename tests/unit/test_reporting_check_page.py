@@ -44,7 +44,7 @@ def test_the_first_screen_names_the_verdict_and_every_finding(page: Page) -> Non
 def test_more_findings_than_fit_are_counted() -> None:
     many = [Part(notice=notice("D14", "info", f"finding {number}")) for number in range(11)]
     first = Page(render_check(check_page(found=many))).all("header", "first")[0]
-    assert first.text.count("Files that are not photos") == 7
+    assert first.text.count("Files that are not used") == 7
     assert "4 more findings" in first.text
 
 
@@ -111,7 +111,7 @@ def test_names_and_numbers_of_findings() -> None:
         ("found-1", "Photos that look almost the same"),
         ("found-2", "Suspect labels"),
         ("found-3", "Damaged files"),
-        ("found-4", "Files that are not photos"),
+        ("found-4", "Files that are not used"),
     ]
 
 
