@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from deitft.compute.device import choose, deterministic
+from deitft.compute.device import Machine, choose, deterministic
 from deitft.core.files import sha256_file, write_json, write_text
 from deitft.core.progress import StopFlag, catch_stop_signals
 from deitft.core.records import RunRecord, command_line, environment, now
@@ -57,18 +57,8 @@ def train(request: TrainRequest) -> RunResult:
     choice, source = assemble.choose_weights(recipe, request)
     named = candidates(request)
     classes = classes_of(request, named)
-    check_loggers(request.log_to)
-    folder.check_place(request.runs_dir, request.name, request.data)
-    if request.teacher_cache is not None:
-        folder.check_outside(request.teacher_cache, request.data, "teacher's cache", "--teacher-cache")
-    machine = choose(
-        request.device,
-        threads=request.threads,
-        workers=request.workers,
-        precision=request.precision or recipe.train.precision,
-        among=request.group.of.local_world,
-    )
-    deterministic(machine.threads)
+    _check_places(request)
+    machine = _machine(request, recipe)
     stop = StopFlag()
     with catch_stop_signals(stop, request.progress):
         if choice.note:
@@ -76,32 +66,16 @@ def train(request: TrainRequest) -> RunResult:
         prepared = prepare_photos(request, machine.threads, stop, classes)
         teachers = teachers_for(request, named, prepared, machine, stop, recipe.distill.teacher_size)
         facts = assemble.facts_of(prepared, request, machine, choice, source, teachers=teachers)
-        by_the_clock = lasts_by_the_clock(recipe)
         # a first plan, at any speed, says which steps to measure
-        plan = assemble.make_plan(recipe, replace(facts, seconds_per_image=1.0 if by_the_clock else None), request)
+        speed = 1.0 if lasts_by_the_clock(recipe) else None
+        plan = assemble.make_plan(recipe, replace(facts, seconds_per_image=speed), request)
         check_cache(plan, prepared.photos(TRAIN), request.teacher_cache)
         begun = assemble.start(choice, source, plan)
         assemble.tell_load(begun.report, request.progress)
         check_shares(plan, begun.classifier, request.group)
         probe = probe_photo_count(plan) if is_probed(plan, request) else 0
-        costs, so_far = None, elapsed(request)
-        if request.dry_run or request.time_limit is not None or by_the_clock:
-            costs = measure.measure(
-                begun.classifier,
-                plan,
-                prepared,
-                request.progress,
-                stop,
-                limit=request.time_limit,
-                ways=ways_of(request),
-                cache=request.teacher_cache,
-                rows=request.group.rows(plan.batch, paired=plan.mixing.on),
-            )
-            if by_the_clock:
-                facts = replace(facts, seconds_per_image=max(costs.step_seconds.values()) / plan.batch)
-                plan = assemble.make_plan(recipe, facts, request)
-            if request.time_limit is not None:
-                plan = _fitted(recipe, facts, plan, costs, request, probe)
+        so_far = elapsed(request)
+        plan, costs = _measured(recipe, facts, plan, begun.classifier, prepared, stop, request, probe)
         if request.dry_run and costs is not None:
             so_far = so_far if request.time_limit is None else elapsed(request)  # else the run does not measure
             outlook = measure.forecast(plan, costs, facts.parameters, elapsed=so_far, probe_photos=probe)
@@ -129,6 +103,60 @@ def train(request: TrainRequest) -> RunResult:
             write_preparation(prepared, run.path)
             session.record.write(run.path)
             return carry_out(session)
+
+
+def _check_places(request: TrainRequest) -> None:
+    """Prove that what the request names beside the photos can be used, before a photo is opened."""
+    check_loggers(request.log_to)
+    folder.check_place(request.runs_dir, request.name, request.data)
+    if request.teacher_cache is not None:
+        folder.check_outside(request.teacher_cache, request.data, "teacher's cache", "--teacher-cache")
+
+
+def _machine(request: TrainRequest, recipe: Recipe) -> Machine:
+    """What the request computes on, set up to give the same bits each time."""
+    machine = choose(
+        request.device,
+        threads=request.threads,
+        workers=request.workers,
+        precision=request.precision or recipe.train.precision,
+        among=request.group.of.local_world,
+    )
+    deterministic(machine.threads)
+    return machine
+
+
+def _measured(
+    recipe: Recipe,
+    facts: Facts,
+    plan: Plan,
+    classifier: Classifier,
+    prepared: Prepared,
+    stop: StopFlag,
+    request: TrainRequest,
+    probe: int,
+) -> tuple[Plan, measure.Costs | None]:
+    """(the plan, what its steps cost): measured where a length or a limit in time, or the user, asks for it."""
+    by_the_clock = lasts_by_the_clock(recipe)
+    if not (request.dry_run or request.time_limit is not None or by_the_clock):
+        return plan, None
+    costs = measure.measure(
+        classifier,
+        plan,
+        prepared,
+        request.progress,
+        stop,
+        limit=request.time_limit,
+        ways=ways_of(request),
+        cache=request.teacher_cache,
+        rows=request.group.rows(plan.batch, paired=plan.mixing.on),
+    )
+    if by_the_clock:
+        facts = replace(facts, seconds_per_image=max(costs.step_seconds.values()) / plan.batch)
+        plan = assemble.make_plan(recipe, facts, request)
+    if request.time_limit is not None:
+        plan = _fitted(recipe, facts, plan, costs, request, probe)
+    return plan, costs
 
 
 def read_recipe(request: TrainRequest) -> Recipe:
