@@ -216,8 +216,13 @@ def _use(facts: CardFacts) -> str:
     theirs += "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))"
     text = f"{code_block(ours, 'python')}\n\nOr with timm alone, which gives the same logits:\n\n"
     text += code_block(theirs, "python")
-    text += f"\n\nProbabilities are the softmax of the logits divided by the temperature {facts.temperature:.4g}, "
-    text += "which was fitted on val photos; deitft does that by itself, timm does not."
+    if facts.temperature == 1:
+        text += "\n\nProbabilities are the softmax of the logits; no temperature was fitted."
+    else:
+        text += (
+            f"\n\nProbabilities are the softmax of the logits divided by the temperature {facts.temperature:.4g}, "
+        )
+        text += "which was fitted on val photos; deitft does that by itself, timm does not."
     if facts.preprocessing.get("aspect") == "pad":
         text += (
             "\n\nThis model was trained on photos padded to a square with the background colour below; timm's "

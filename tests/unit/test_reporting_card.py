@@ -182,6 +182,11 @@ def test_what_happens_to_photos_not_square(aspect: str, words: str) -> None:
     assert ("timm's transform pads with the mean colour" in text) == (aspect == "pad")
 
 
+@pytest.mark.parametrize(("temperature", "words"), [(1.0, "no temperature was fitted"), (1.25, "fitted on val")])
+def test_a_temperature_that_was_not_fitted_is_not_claimed(temperature: float, words: str) -> None:
+    assert words in model_card(dataclasses.replace(facts(("a", "b")), temperature=temperature))
+
+
 def test_many_classes_are_cut_and_counted() -> None:
     names = tuple(f"c{index}" for index in range(CLASSES_SHOWN + 7))
     card = model_card(facts(names))
