@@ -78,17 +78,17 @@ class Walker:
             DataError: a link leaves the root (id S4).
         """
         names = []
-        with self._entries(below) as entries:
+        with self._entries(below) as (_, entries):
             for entry in entries:
                 if is_folder(entry) and not is_junk_folder(entry.name):
                     if entry.is_symlink():
                         self._confine(_join(below, entry.name))
                     names.append(entry.name)
-        return names
+        return sorted(names)
 
     def count_photos(self, below: str) -> int:
         """How many photos lie directly in a folder, by their extension."""
-        with self._entries(below) as entries:
+        with self._entries(below) as (_, entries):
             return sum(_has_photo_extension(entry.name) for entry in entries)
 
     def note_loose(self, below: str, photo_kind: str) -> None:
@@ -97,7 +97,7 @@ class Walker:
         A link back to it leads nowhere new.
         """
         self.seen.add(self._identity(below))
-        with self._entries(below) as entries:
+        with self._entries(below) as (_, entries):
             for entry in entries:
                 path = _join(below, entry.name)
                 if is_folder(entry):
@@ -147,24 +147,26 @@ class Walker:
         self.seen.add(identity)
         inside = []
         start = f"{folder}/" if folder else ""
-        add = self.photos.add
-        with self._entries(folder) as entries:
+        with self._entries(folder) as (handle, entries):
+            plain, others = [], []
             for entry in entries:
                 name = entry.name
                 known = name[name.rfind(".") :].lower() in FORMAT_OF_EXTENSION
-                if known and name[0] != "." and entry.is_file(follow_symlinks=False):  # what nearly all are
-                    try:
-                        add(start + name, entry.stat(follow_symlinks=False))
-                    except FileNotFoundError:  # removed since the folder was read
-                        continue
-                elif entry.is_symlink():
-                    self._add_link(entry, start + name)
-                elif not entry.is_dir():
-                    self._add_file(name, start + name, entry)
-                elif is_junk_folder(name):
-                    self.ignored.append((start + name, f"{name}/"))
+                if known and name[0] != "." and entry.is_file(follow_symlinks=False):
+                    plain.append(name)  # what nearly all are
                 else:
-                    inside.append(start + name)
+                    others.append(entry)
+            self._add_plain(sorted(plain), start, handle)
+            for entry in sorted(others, key=_NAME):
+                path = start + entry.name
+                if entry.is_symlink():
+                    self._add_link(entry, path)
+                elif not entry.is_dir():
+                    self._add_file(entry.name, path, entry)
+                elif is_junk_folder(entry.name):
+                    self.ignored.append((path, f"{entry.name}/"))
+                else:
+                    inside.append(path)
         return inside
 
     def _is_real(self, folder: str) -> bool:
@@ -189,6 +191,17 @@ class Walker:
             self.ignored.append((path, f"{entry.name}/"))
         else:
             self.links.append(path)
+
+    def _add_plain(self, names: Sequence[str], start: str, handle: int) -> None:
+        """Regular files of an open folder. Asked for by their names alone: with a million of them, the way to each
+        takes as long as the rest.
+        """
+        add, status_of = self.photos.add, os.stat
+        for name in names:
+            try:
+                add(start + name, status_of(name, dir_fd=handle, follow_symlinks=False))
+            except FileNotFoundError:  # removed since the folder was read
+                continue
 
     def _add_file(self, name: str, path: str, entry: os.DirEntry[str]) -> None:
         try:
@@ -220,16 +233,14 @@ class Walker:
             )
 
     @contextlib.contextmanager
-    def _entries(self, folder: str) -> Iterator[list[os.DirEntry[str]]]:
-        """What lies in a folder, by name. Through an open folder its files are asked for by their names alone:
-        with a million of them the way to each, folder by folder, is what takes long.
-        """
+    def _entries(self, folder: str) -> Iterator[tuple[int, list[os.DirEntry[str]]]]:
+        """An open folder and what lies in it."""
         with contextlib.ExitStack() as opened:
             try:
                 handle = os.open(self._path(folder), os.O_RDONLY | os.O_DIRECTORY)
                 opened.callback(os.close, handle)
                 with os.scandir(handle) as found:
-                    entries = sorted(found, key=_NAME)
+                    entries = list(found)
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
                 raise StorageError(
@@ -238,7 +249,7 @@ class Walker:
                     id="D1",
                     files=(folder,),
                 ) from error
-            yield entries
+            yield handle, entries
 
     def _path(self, below: str) -> str:
         return _join(self.root, below) if below else self.root
