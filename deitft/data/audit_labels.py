@@ -34,7 +34,7 @@ LEAST_SKILL = 0.25
 """How far the probe has to come, from naming the commonest class (0) to being right every time (1); assumed. Below
 that, what it doubts is mostly its own mistakes."""
 GOOD_JUDGE = 0.75
-"""Share of all labels that the probe agrees with; below it most suspects are said to be its mistakes; assumed."""
+"""Share of the photos that the probe is right for; below it most suspects are said to be its mistakes; assumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,9 @@ def _suspects(catalog: Catalog, look: LabelLook, labels: Ints, right: float) -> 
     first = f'{shown(path)} looks like "{shown(suggestion)}", not "{shown(label)}"'
     most = "most suspects of a careful list are right as they are"
     if right < GOOD_JUDGE:
-        most = f"the simple probe agrees with {right:.0%} of all labels only, most of these are right as they are"
+        most = (
+            f"the simple probe is right for {right:.0%} of the photos only, so most of these are as they should be"
+        )
     return [
         Finding(
             id="SUSPECTS",

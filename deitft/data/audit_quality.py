@@ -101,7 +101,7 @@ def _shapes(catalog: Catalog, good: npt.NDArray[np.bool_]) -> list[Finding]:
     rows = np.flatnonzero(known & (long > LONG * short) & (long <= MAX_ASPECT * short)).tolist()
     if rows:
         text = f"{{photo}} {{are}} longer than {LONG} : 1, first: {{first}}"
-        found.append(about(catalog, rows, "ASPECT", "info", text, "image.aspect=pad keeps all of them"))
+        found.append(about(catalog, rows, "ASPECT", "info", text, "image.aspect=pad or squash keeps all of them"))
     rows = np.flatnonzero(known & (short < SMALL_SIDE)).tolist()
     share = len(rows) / int(known.sum())
     if share >= NEARLY_ALL:

@@ -80,7 +80,7 @@ def in_order(found: Found) -> Found:
     paths = found.paths
     ascii_only = "".join(paths).isascii()
     if ascii_only and all(map(operator.le, paths, itertools.islice(paths, 1, None))):
-        return found  # as a walk mostly finds them: a million are not copied for nothing
+        return found  # as a walk finds flat class folders: a million are not copied for nothing
     key = paths.__getitem__ if ascii_only else lambda row: (normal(paths[row]), paths[row])
     rows = sorted(range(len(paths)), key=key)
     order = np.array(rows, np.int64)

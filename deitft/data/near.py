@@ -111,9 +111,16 @@ def candidates(
 ) -> Candidates:
     """Pairs of rows of ``looks`` [N, K] that may be near-duplicates, each once; only ``rows`` are looked at."""
     rows = np.arange(len(looks)) if rows is None else rows
-    count = len(rows)
-    if count < 2:
+    if len(rows) < 2:
         return _none()
+    # One thread a product: these are many and small, and how they are split would show in the last bits.
+    with threadpool_limits(1, user_api="blas"):
+        return _candidates(looks, rows, threads)
+
+
+def _candidates(looks: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], threads: int) -> Candidates:
+    """The same of two rows at least."""
+    count = len(rows)
     own = np.concatenate([_keys(_own(looks[rows[at : at + _BLOCK]])) for at in range(0, count, _BLOCK)])
     places = np.stack([np.argsort(own[:, table], kind="stable").astype(np.int32) for table in range(TABLES)])
     ordered = np.stack([own[place, table] for table, place in enumerate(places)])  # [T, N] like ``places``
@@ -130,8 +137,7 @@ def candidates(
         return _best(np.concatenate(found), count)
 
     best = np.zeros((0, 4))
-    # One thread a product: these are many and small, and how they are split would show in the last bits.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for found in pool.map(alike_in, range(len(VIEWS))):
             best = _best(np.concatenate((best, found)), count)
     first, second, views = best[:, :3].astype(np.int64).T

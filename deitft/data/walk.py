@@ -202,12 +202,16 @@ class Walker:
                 add(start + name, status_of(name, dir_fd=handle, follow_symlinks=False))
             except FileNotFoundError:  # removed since the folder was read
                 continue
+            except OSError as error:  # a folder that may be listed and not entered
+                raise self._unreadable(start.rstrip("/"), error) from error
 
     def _add_file(self, name: str, path: str, entry: os.DirEntry[str]) -> None:
         try:
             status = entry.stat()
         except FileNotFoundError:  # removed since the folder was read
             return
+        except OSError as error:
+            raise self._unreadable(path.rpartition("/")[0], error) from error
         if not stat.S_ISREG(status.st_mode):
             self.ignored.append((path, "pipe, socket or device"))
         elif _may_be_photo(name) and (_extension(name) or self._looks_like_photo(path)):
@@ -242,14 +246,17 @@ class Walker:
                 with os.scandir(handle) as found:
                     entries = list(found)
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                raise StorageError(
-                    f"cannot read the folder {shown(self._path(folder))} ({reason})",
-                    "make it readable, or move it away",
-                    id="D1",
-                    files=(folder,),
-                ) from error
+                raise self._unreadable(folder, error) from error
             yield handle, entries
+
+    def _unreadable(self, folder: str, error: OSError) -> StorageError:
+        reason = (error.strerror or str(error)).lower()
+        return StorageError(
+            f"cannot read the folder {shown(self._path(folder))} ({reason})",
+            "make it readable, or move it away",
+            id="D1",
+            files=(folder,),
+        )
 
     def _path(self, below: str) -> str:
         return _join(self.root, below) if below else self.root

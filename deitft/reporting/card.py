@@ -167,7 +167,8 @@ def _scores(facts: CardFacts) -> str:
             f"how often it is right.**\n\n{text}"
         )
     if facts.claim_split == "val":
-        text += ", which also chose the weights and the temperature: **these figures flatter the model**.\n\n"
+        chose = "the weights" if facts.temperature == 1 else "the weights and the temperature"
+        text += f", which also chose {chose}: **these figures flatter the model**.\n\n"
     elif facts.claim_split == "train":
         text += ", which the model has learned from: **these figures say nothing of new photos**.\n\n"
     else:

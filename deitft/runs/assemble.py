@@ -87,8 +87,8 @@ Where most are long, and the same way, padding would leave half of every view em
 def preferred_aspect(catalog: Catalog) -> Aspect:
     """What to do with photos that are not square: crop where little is lost; where many are long, keep them whole.
 
-    Long photos of one kind are squashed: all are bent alike, and no pixel is given to the background. Among
-    others they are padded, so that things keep their shape.
+    Where most are long the same way, and few the other, they are squashed: bent alike, and no pixel is given to
+    the background. Else they are padded, so that things keep their shape.
     """
     wide, high = catalog.widths, catalog.heights
     known = (wide > 0) & (high > 0)
@@ -98,7 +98,7 @@ def preferred_aspect(catalog: Catalog) -> Aspect:
     standing = float((high[known] > LONG * wide[known]).mean())
     if lying + standing <= OFTEN:
         return "crop"
-    return "squash" if max(lying, standing) > MOSTLY else "pad"
+    return "squash" if max(lying, standing) > MOSTLY and min(lying, standing) <= OFTEN else "pad"
 
 
 def facts_of(

@@ -67,8 +67,8 @@ def train(request: TrainRequest) -> RunResult:
         teachers = teachers_for(request, named, prepared, machine, stop, recipe.distill.teacher_size)
         facts = assemble.facts_of(prepared, request, machine, choice, source, teachers=teachers)
         # a first plan, at any speed, says which steps to measure
-        speed = 1.0 if lasts_by_the_clock(recipe) else None
-        plan = assemble.make_plan(recipe, replace(facts, seconds_per_image=speed), request)
+        pace = 1.0 if lasts_by_the_clock(recipe) else None
+        plan = assemble.make_plan(recipe, replace(facts, seconds_per_image=pace), request)
         check_cache(plan, prepared.photos(TRAIN), request.teacher_cache)
         begun = assemble.start(choice, source, plan)
         assemble.tell_load(begun.report, request.progress)

@@ -121,7 +121,9 @@ def test_a_probe_that_is_hardly_better_than_a_guess_accuses_nobody(right, ids):
     assert [item.id for item in found] == ids
 
 
-@pytest.mark.parametrize(("wrong", "words"), [(5, "of a careful list"), (6, "agrees with 70% of all labels only")])
+@pytest.mark.parametrize(
+    ("wrong", "words"), [(5, "of a careful list"), (6, "is right for 70% of the photos only")]
+)
 def test_a_weak_probe_is_said_to_be_one(wrong, words):
     labels = np.array([0] * 10 + [1] * 10)
     taken_for = labels.copy()

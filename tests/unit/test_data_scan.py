@@ -253,6 +253,20 @@ def test_an_unreadable_folder_stops(tmp_path, monkeypatch):
         scan_with(root, progress=Silent())
 
 
+def test_a_folder_that_may_be_listed_and_not_entered_stops(tmp_path, monkeypatch):
+    root = write_classes(tmp_path / "p", {"a": 1, "b": 1})
+    asking = os.stat
+
+    def refuse(path: str, **more: object) -> os.stat_result:
+        if "dir_fd" in more:
+            raise PermissionError(13, "Permission denied", path)
+        return asking(path, **more)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(StorageError, match=r"cannot read the folder .*/p/a \(permission denied\)"):
+        scan_with(root, progress=Silent())
+
+
 def test_an_inode_above_half_the_numbers_is_kept(tmp_path):
     """As some network and overlay file systems have them."""
     photos = Listed()

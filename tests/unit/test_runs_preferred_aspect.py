@@ -40,7 +40,8 @@ def of(catalog: Catalog, *sizes: tuple[int, int]) -> Catalog:
         ([HIGH] * 10, "pad"),  # half of them
         ([HIGH] * 11, "squash"),
         ([WIDE] * 20, "squash"),
-        ([HIGH] * 10 + [WIDE] * 10, "pad"),  # they would be bent in two ways
+        ([HIGH] * 11 + [WIDE] * 2, "squash"),
+        ([HIGH] * 11 + [WIDE] * 3, "pad"),  # they would be bent in two ways
         ([HALF] * 20, "crop"),  # not longer than 2 : 1
     ],
 )
