@@ -75,7 +75,10 @@ def test_long_photos_lose_most_in_a_square(tmp_path):
     root = folder(tmp_path)
     put(root, "hats/long.jpg", encoded(picture(70, (900, 200))))
     assert found(root, "ASPECT") == [
-        ("info", "1 photo is longer than 4 : 1, first: hats/long.jpg — image.aspect=pad or squash keeps all of them")
+        (
+            "info",
+            "1 photo is longer than 4 : 1, first: hats/long.jpg — image.aspect=pad or squash keeps all of them",
+        )
     ]
     put(root, "hats/longer.png", encoded(picture(71, (64 * 21, 64)), "PNG"))
     assert len(found(root, "ASPECT")) == 1  # longer than 20 : 1 is D10
