@@ -27,6 +27,7 @@ from deitft.core.keys import key
 
 MODELS = ("deit_ti", "mobilenetv2")
 ASPECTS = ("auto", "crop", "pad", "squash")
+FOLDERS = ("as it is", "padded to 1:3")
 HEIGHT = 3
 """Times its width, of a padded photo."""
 NO_CHANCE = {("linear-probe", "mobilenetv2")}
@@ -39,11 +40,14 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=MODELS)
     parser.add_argument("--recipe", default="linear-probe", choices=("linear-probe", "finetune-fast"))
     parser.add_argument("--seeds", nargs="*", type=int, default=(0, 1, 2))
+    parser.add_argument("--data", nargs="*", default=FOLDERS, choices=FOLDERS)
+    parser.add_argument("--aspects", nargs="*", default=ASPECTS, choices=ASPECTS)
     parser.add_argument("--size", type=int, help="pixels a side that the model sees; left out: as its weights did")
     asked = parser.parse_args()
     ledger = ledger_of(asked, "aspect")
     plain = of_study(asked)
-    folders = {"as it is": plain, "padded to 1:3": padded(plain, asked.place / f"{plain.name}-padded")}
+    both = (plain, padded(plain, asked.place / f"{plain.name}-padded"))
+    folders = {name: data for name, data in zip(FOLDERS, both, strict=True) if name in asked.data}
     for seed in asked.seeds:
         for model in asked.models:
             for name, data in folders.items():
@@ -80,7 +84,7 @@ def compare(ledger: Ledger, name: str, trial: Trial) -> None:
     """``auto`` first; then those of the three that it did not take."""
     taken, size = "", trial.asked.size
     recipe = f"{trial.recipe}-{size}px" if size else trial.recipe
-    for aspect in ASPECTS:
+    for aspect in (aspect for aspect in ASPECTS if aspect in trial.asked.aspects):
         short = f"{name.replace(' ', '-')}-{recipe}-{trial.model}-{aspect}-{trial.seed}".replace(":", "-")
         id = f"aspect-{short}"
         if aspect == taken:
