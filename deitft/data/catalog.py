@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from deitft.data.digests import Digests
+from deitft.data.digests import Digests, numbers_of
 from deitft.errors import Notice
 
 if TYPE_CHECKING:
@@ -146,11 +146,10 @@ class Catalog:
         contents = self.contents
         if self.pixels is None or not len(self):
             return contents
-        _, numbers = np.unique(np.ascontiguousarray(self.pixels).view("V16").ravel(), return_inverse=True)
         seen = self.pixels.any(axis=1)
         if self.contrast is not None:
             seen &= self.contrast > 0
-        return np.where(seen, numbers.astype(np.int64) + contents.max() + 1, contents)
+        return np.where(seen, numbers_of(self.pixels) + (contents.max() + 1), contents)
 
     def rows_of(self, paths: Iterable[str]) -> npt.NDArray[np.int64]:
         """The rows of photos that are in this catalog, by their paths."""

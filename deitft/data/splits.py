@@ -133,16 +133,22 @@ class _Carving:
         self.carved = carved
         self.side = np.full(len(hashes), TRAIN, np.int8)
         self.pinned = np.zeros(len(hashes), np.bool_)
+        # Of a million photos every column counts: in place, and none is kept that is not needed.
+        pairs = labels.astype(np.int64)
+        pairs *= len(hashes)
+        pairs += units
+        pairs.sort()
+        pairs = pairs[np.flatnonzero(np.diff(pairs, prepend=-1))]
+        members = pairs % len(hashes)
+        pairs //= len(hashes)
+        self.units_of = np.split(members, np.flatnonzero(np.diff(pairs)) + 1)  # per class that has photos
+        del pairs
+        self.shared = set(np.flatnonzero(np.bincount(members) > 1).tolist())  # units that several classes have
         # How far a unit lies from the start of each side: upwards first, then from the far end down.
         self.far = {
             TEST: np.where(hashes < 0.5, hashes, 1.5 - hashes),
             VAL: np.where(hashes >= 0.5, hashes - 0.5, 1.0 - hashes),
         }
-        pairs = np.unique(labels.astype(np.int64) * len(hashes) + units)
-        classes, members = np.divmod(pairs, len(hashes))
-        self.units_of = np.split(members, np.flatnonzero(np.diff(classes)) + 1)  # per class that has photos
-        often, times = np.unique(members, return_counts=True)
-        self.shared = set(often[times > 1].tolist())  # units that several classes have
 
     def pin(self, units: npt.NDArray[np.int64]) -> None:
         """These units stay in train."""

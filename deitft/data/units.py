@@ -22,17 +22,26 @@ def units_of(
     # A photo that could not be read has no content: it stands for itself, by its path.
     alone = np.flatnonzero(contents < 0)
     contents[alone] = contents.max(initial=-1) + 1 + np.arange(len(alone))
-    numbers, contents = np.unique(contents, return_inverse=True)
+    count, contents = _dense(contents)
     own = np.zeros(len(catalog), np.uint64)
     for row, (digest, path) in enumerate(zip(catalog.digests, catalog.paths, strict=True)):
         data = digest or b"path\0" + normal(path).encode()
         own[row] = int.from_bytes(blake2b(data, digest_size=8, key=salt).digest(), "little")
-    values = np.full(len(numbers), np.iinfo(np.uint64).max, np.uint64)
+    values = np.full(count, np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(values, contents, own)
     pairs = np.stack((contents[catalog.pairs.first], contents[catalog.pairs.second]))
     if (groups is None or not any(groups)) and not pairs.size:
         return contents, _uniform(values), []
     return _merged(contents, values, groups or [""] * len(catalog), pairs, salt)
+
+
+def _dense(numbers: npt.NDArray[np.int64]) -> tuple[int, npt.NDArray[np.int64]]:
+    """(how many different ones there are, the same renamed 0, 1, 2, … in their order)."""
+    there = np.zeros(int(numbers.max(initial=-1)) + 1, np.bool_)
+    there[numbers] = True
+    places = np.cumsum(there, dtype=np.int64)
+    places -= 1
+    return int(there.sum()), places[numbers]
 
 
 def _merged(

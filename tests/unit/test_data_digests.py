@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deitft.data.digests import Digests
+from deitft.data.digests import Digests, numbers_of
 
 DIGEST = st.one_of(
     st.just(b""),
@@ -31,6 +31,19 @@ def test_as_a_list_of_byte_strings(values: list[bytes], data: st.DataObject) -> 
     for one, number in zip(values, numbers, strict=True):
         assert (number == -1) == (one == b"")
         for other, again in zip(values, numbers, strict=True):
+            assert (one == other) == (number == again)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=12))
+def test_numbers_of_rows_whose_first_bytes_are_equal(rows: list[tuple[int, int]]) -> None:
+    table = np.zeros((len(rows), 16), np.uint8)
+    for at, (first, last) in enumerate(rows):
+        table[at, 0], table[at, 15] = first, last
+    numbers = numbers_of(table)
+    assert numbers.dtype == np.int64
+    assert sorted(set(numbers.tolist())) == list(range(len(set(rows))))
+    for one, number in zip(rows, numbers.tolist(), strict=True):
+        for other, again in zip(rows, numbers.tolist(), strict=True):
             assert (one == other) == (number == again)
 
 
