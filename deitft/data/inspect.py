@@ -63,7 +63,7 @@ def inspect(
     file = (
         None if cache_dir is None else photo_cache.cache_file(_outside(cache_dir, catalog.places), catalog.places)
     )
-    facts = photo_cache.recall(file, catalog.paths, np.column_stack((catalog.sizes, catalog.stamps)))
+    facts = photo_cache.recall(file, catalog.paths, catalog.sizes, catalog.stamps)
     pending = np.flatnonzero(~facts.known)
     if len(pending):
         try:

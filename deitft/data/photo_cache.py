@@ -75,10 +75,15 @@ class PhotoFacts:
         return known
 
     def still_holds(
-        self, stamps: npt.NDArray[np.int64], rows: npt.NDArray[np.int64] | slice = slice(None)
+        self,
+        sizes: npt.NDArray[np.int64],
+        stamps: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64] | slice = slice(None),
     ) -> npt.NDArray[np.bool_]:
-        """Whether what is known of ``rows`` holds of photos that have these ``stamps`` now."""
-        same = (self.stamps[rows] == stamps).all(axis=1) & self.known[rows]
+        """Whether what is known of ``rows`` holds of photos of these ``sizes`` and ``stamps`` [n, 3] now."""
+        same = self.known[rows]
+        for column, now in enumerate((sizes, *stamps.T)):  # one by one: of a million, a copy is 32 MB
+            same &= self.stamps[rows, column] == now
         # What was too large then may pass today, and the other way round; a reader may have been installed.
         same &= self.shapes[rows].prod(axis=1, dtype=np.int64) < max_pixels()
         undecided = np.zeros(len(self.paths), np.bool_)
@@ -86,8 +91,8 @@ class PhotoFacts:
         holds: npt.NDArray[np.bool_] = same & ~undecided[rows]
         return holds
 
-    def take_from(self, old: PhotoFacts, stamps: npt.NDArray[np.int64]) -> None:
-        """Copy what ``old`` knows of photos that have the same path and the same ``stamps`` [N, 4] now."""
+    def take_from(self, old: PhotoFacts, sizes: npt.NDArray[np.int64], stamps: npt.NDArray[np.int64]) -> None:
+        """Copy what ``old`` knows of photos that have the same path, size and ``stamps`` [N, 3] now."""
         if old.paths is self.paths or old.paths == self.paths:
             here = there = np.arange(len(self.paths))
         else:
@@ -95,7 +100,7 @@ class PhotoFacts:
             found = np.array([rows.get(path, -1) for path in self.paths], np.int64)
             here = np.flatnonzero(found >= 0)
             there = found[here]
-        same = old.still_holds(stamps[here], there)
+        same = old.still_holds(sizes[here], stamps[here], there)
         here, there = here[same], there[same]
         for name in COLUMNS:
             getattr(self, name)[here] = getattr(old, name)[there]
@@ -104,17 +109,19 @@ class PhotoFacts:
             self.bad |= {places[row]: bad for row, bad in old.bad.items() if row in places}
 
 
-def recall(file: Path | None, paths: list[str], stamps: npt.NDArray[np.int64]) -> PhotoFacts:
-    """What is known of photos that have these ``stamps`` [N, 4] now; ``file`` None keeps nothing.
+def recall(
+    file: Path | None, paths: list[str], sizes: npt.NDArray[np.int64], stamps: npt.NDArray[np.int64]
+) -> PhotoFacts:
+    """What is known of photos that have these ``sizes`` and ``stamps`` [N, 3] now; ``file`` None keeps nothing.
 
     Where nothing has changed, the columns are those of the file: there is no second copy of them.
     """
     old = None if file is None else load(file, paths)
-    if old is not None and old.paths is paths and old.still_holds(stamps).all():
+    if old is not None and old.paths is paths and old.still_holds(sizes, stamps).all():
         return old
     facts = PhotoFacts.unknown(paths)
     if old is not None:
-        facts.take_from(old, stamps)
+        facts.take_from(old, sizes, stamps)
     return facts
 
 
