@@ -206,18 +206,20 @@ def steps_within(
     plan: Plan, costs: Costs, parameters: int, *, limit: float, elapsed: float, probe_photos: int
 ) -> int:
     """The largest number of steps with which the whole command ends within its share of ``limit`` seconds."""
-    small_share = plan.full_size_from_step / max(plan.total_steps, 1)
-
-    def ends(steps: int) -> bool:
-        shorter = replace(plan, total_steps=steps, full_size_from_step=full_size_step(small_share, steps))
-        outlook = forecast(shorter, costs, parameters, elapsed=elapsed, probe_photos=probe_photos)
-        return outlook.total_seconds <= USED_SHARE * limit
-
     low, high = 0, plan.total_steps
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if ends(middle) else (low, middle - 1)
+        wanted = limit_of(middle, plan, costs, parameters, elapsed=elapsed, probe_photos=probe_photos)
+        low, high = (middle, high) if wanted <= limit else (low, middle - 1)
     return low
+
+
+def limit_of(steps: int, plan: Plan, costs: Costs, parameters: int, *, elapsed: float, probe_photos: int) -> float:
+    """The time limit in seconds with which the whole command ends within its share of it, after so many steps."""
+    small_share = plan.full_size_from_step / max(plan.total_steps, 1)
+    shorter = replace(plan, total_steps=steps, full_size_from_step=full_size_step(small_share, steps))
+    outlook = forecast(shorter, costs, parameters, elapsed=elapsed, probe_photos=probe_photos)
+    return outlook.total_seconds / USED_SHARE
 
 
 def free_bytes(place: Path) -> int:

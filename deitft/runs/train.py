@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -42,6 +43,9 @@ from deitft.training.checkpoint import Keeper, newest_good, open_checkpoint, res
 from deitft.training.commit import clear_leftovers
 from deitft.training.log import check_loggers
 from deitft.training.state import TrainState, new_state
+
+LEAST_STEPS = 10
+"""Steps that a time limit must leave room for, if the plan has so many: a run of fewer has learned nothing."""
 
 
 def train(request: TrainRequest) -> RunResult:
@@ -312,15 +316,15 @@ def _fitted(
     Raises:
         UsageError: hardly a step fits (id TIME).
     """
-    limit = request.time_limit or 0.0
-    steps = measure.steps_within(
-        plan, costs, facts.parameters, limit=limit, elapsed=elapsed(request), probe_photos=probe
-    )
-    if steps < min(10, plan.total_steps):
+    limit, spent, least = request.time_limit or 0.0, elapsed(request), min(LEAST_STEPS, plan.total_steps)
+    steps = measure.steps_within(plan, costs, facts.parameters, limit=limit, elapsed=spent, probe_photos=probe)
+    if steps < least:
         slowest = max(costs.step_seconds.values())
+        wanted = measure.limit_of(least, plan, costs, facts.parameters, elapsed=spent, probe_photos=probe)
         raise UsageError(
             f"a time limit of {limit:.0f} s leaves {steps} training steps of {slowest:.1f} s",
-            "raise --time-limit, take a smaller model, or --no-probe, or --recipe linear-probe",
+            f"raise --time-limit ({least} steps want {math.ceil(wanted / 60)}m), take a smaller model, "
+            "or --no-probe, or --recipe linear-probe",
             id="TIME",
         )
     return assemble.make_plan(recipe, facts, request, max_steps=steps)
