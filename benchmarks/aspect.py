@@ -84,10 +84,10 @@ def compare(ledger: Ledger, name: str, trial: Trial) -> None:
     """``auto`` first; then those of the three that it did not take."""
     taken, size = "", trial.asked.size
     recipe = f"{trial.recipe}-{size}px" if size else trial.recipe
-    for aspect in (aspect for aspect in ASPECTS if aspect in trial.asked.aspects):
+    for aspect in ASPECTS:
         short = f"{name.replace(' ', '-')}-{recipe}-{trial.model}-{aspect}-{trial.seed}".replace(":", "-")
         id = f"aspect-{short}"
-        if aspect == taken:
+        if aspect == taken or aspect not in trial.asked.aspects:
             continue
         if id not in ledger:
             ledger.add(id, one(name, aspect, short, trial))

@@ -81,7 +81,7 @@ def _rows(text: io.TextIOWrapper, path: Path, id: str) -> Iterator[tuple[int, li
         for cells in reader:
             row, start = start, reader.line_num + 1
             if cells:
-                yield row, [unguard_cell(cell) if cell[:1] == "'" else cell for cell in cells]
+                yield row, [unguard_cell(cell) for cell in cells]
     except csv.Error as error:
         what = f"{shown(path.name)} row {start}: {error}"
         raise _refused(path, what, "fix the row or remove it", id) from error

@@ -16,9 +16,8 @@ def check_decodable(paths: Sequence[str]) -> None:
     Raises:
         DataError: id D21.
     """
-    together = "\0".join(paths)
     try:
-        together.isascii() or together.encode()
+        "\0".join(paths).encode()
     except UnicodeEncodeError:
         bad = [path for path in paths if not _decodable(path)]
         raise DataError(

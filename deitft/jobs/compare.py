@@ -16,6 +16,7 @@ from deitft.runs.typed import duration, train_request
 if TYPE_CHECKING:
     from deitft.evaluation.requirements import Requirement
     from deitft.runs.comparing import Compared
+    from deitft.runs.request import TrainRequest
 
 
 def compare(
@@ -85,26 +86,10 @@ def compare(
     if not costs:
         _check_unmeasured([*limits, *gates], cheapest if share is not None else "")
     runs, data = _sorted_out(what)
-    listed = asked.texts((models,) if isinstance(models, str) else models, "models")
-    names = tuple(name.strip() for text in listed for name in text.split(",") if name.strip())
-    if data and not names:
-        raise UsageError(
-            f"{data[0]} is no run, and no models are named to train on it",
-            "add --models deit_ti,mobilenetv2, or name finished runs",
-            id="USAGE",
-        )
-    if names and not data:
-        raise UsageError("--models needs photos to train on", "name their folder first", id="USAGE")
-    train = None
-    if data:
-        kept: dict[str, Any] = {"model": None, "seed": 0, "probe": True, "resume": False, "allow_changed": ()}
-        kept |= {"data": data, "weights": None, "precision": None, "name": None, "log_to": (), "distill": None}
-        kept |= {"teacher": (), "adapt_teacher": None, "teacher_cache": None, "cache_views": None}
-        kept |= {"time_limit": None, "price_per_hour": None}
-        train = train_request("finetune", given | kept)
+    names = _names(models, data)
     request = CompareRequest(
         runs=runs,
-        train=train,
+        train=_training(data, given) if data else None,
         models=names,
         seeds=tuple(range(asked.whole(seeds, "seeds", 1) or 1)),
         runs_dir=asked.folder(runs_dir, "runs_dir"),
@@ -125,6 +110,30 @@ def compare(
     )
     with pixel_limit(asked.pixels(max_pixels)):
         return compare_runs(request, progress or Silent())
+
+
+def _names(models: str | Sequence[str], data: Sequence[Path]) -> tuple[str, ...]:
+    """The models to train on photos: some where there are photos, none where there are not."""
+    listed = asked.texts((models,) if isinstance(models, str) else models, "models")
+    names = tuple(name.strip() for text in listed for name in text.split(",") if name.strip())
+    if data and not names:
+        raise UsageError(
+            f"{data[0]} is no run, and no models are named to train on it",
+            "add --models deit_ti,mobilenetv2, or name finished runs",
+            id="USAGE",
+        )
+    if names and not data:
+        raise UsageError("--models needs photos to train on", "name their folder first", id="USAGE")
+    return names
+
+
+def _training(data: tuple[Path, ...], given: dict[str, Any]) -> TrainRequest:
+    """What is common to the runs: the options given, and of those that `compare` has not the usual ones."""
+    kept: dict[str, Any] = {"model": None, "seed": 0, "probe": True, "resume": False, "allow_changed": ()}
+    kept |= {"data": data, "weights": None, "precision": None, "name": None, "log_to": (), "distill": None}
+    kept |= {"teacher": (), "adapt_teacher": None, "teacher_cache": None, "cache_views": None}
+    kept |= {"time_limit": None, "price_per_hour": None}
+    return train_request("finetune", given | kept)
 
 
 def _check_unmeasured(required: Sequence[Requirement], cheapest: str) -> None:
