@@ -12,6 +12,8 @@ Precision = Literal["fp32", "bf16", "fp16"]
 DistillKind = Literal["soft", "hard"]
 Reduction = Literal["batchmean", "numel"]
 PLAN_VERSION = 1
+MOST_PROBED = 5000
+"""Train photos that the frozen probe sees at most: it is a baseline, and must not cost a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +164,7 @@ class Plan:
     ema_decay: float | None
     ema_warmup: bool
     distill: DistillPlan | None = None
+    probe_photos: int = MOST_PROBED  # train photos that the frozen probe sees at most
     unlabelled: tuple[str, ...] = ()  # splits without a single label: train learns from the teacher alone
     asked: Mapping[str, Any] = field(default_factory=dict)  # dotted field -> what was typed or "auto"
     version: int = PLAN_VERSION

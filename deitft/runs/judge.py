@@ -20,14 +20,11 @@ from deitft.evaluation.predict import predict
 from deitft.evaluation.predictions import Ints, Logits, Predictions, alone
 from deitft.evaluation.scores import ranks
 from deitft.evaluation.statistics import wilson_interval
-from deitft.recipe.plan_types import Plan
+from deitft.recipe.plan_types import MOST_PROBED, Plan
 from deitft.runs.session import Session
 from deitft.runs.suspects import add_to_run, by_others
 from deitft.training.loop import Outcome
 from deitft.training.state import TrainState
-
-MOST_PROBED = 5000
-"""Train photos that the frozen probe sees at most: it is a baseline, and must not cost a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +57,7 @@ class Judged:
 def probe_photo_count(plan: Plan) -> int:
     """Photos that the frozen probe looks at: all of them where it is all the training there is."""
     photos = plan.photos
-    train = photos["train"] if plan.total_steps == 0 else min(photos["train"], MOST_PROBED)
+    train = photos["train"] if plan.total_steps == 0 else min(photos["train"], plan.probe_photos)
     return train + photos["val"] + photos["test"]
 
 
@@ -71,7 +68,7 @@ def probe_start(session: Session) -> dict[str, Any]:
     regression on standardised features, one a head, fused as the model's heads are.
     """
     plan, train = session.plan, session.prepared.photos(TRAIN)
-    few = train if plan.total_steps == 0 else few_photos(train, plan.seed)
+    few = train if plan.total_steps == 0 else few_photos(train, plan.seed, plan.probe_photos)
     sets = {"train": few, "val": session.prepared.photos(VAL), "test": session.prepared.photos(TEST)}
     seen = {}
     bar = session.request.progress.task("frozen probe", sum(map(len, sets.values())), unit="photos")

@@ -35,6 +35,10 @@ REPORT_SECONDS = 12.0
 """Report, bundles, thumbnails, attention: measured 6 to 10 s on two cores with DeiT-Ti."""
 USED_SHARE = 0.85
 """Share of a time limit that is planned for; the rest is for a machine that gets busy."""
+PROBED_SHARE = 0.15
+"""Share of a time limit that the frozen probe may spend on train photos."""
+LEAST_PROBED = 20
+"""Train photos a class that the probe sees in the mean, however short the limit: fewer make no baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +80,10 @@ def measure(
 ) -> Costs:
     """Take a few real steps, decoding included, on a copy of the model: the run itself starts untouched.
 
+    Where a step takes long, the second one is the last: half a minute is enough for a plan of hours.
+
     Of several processes each has its ``rows`` of a batch: the leader measures its own, without what they tell each
-    other. Where the whole command has a ``limit`` in seconds, a tenth of it is spent here, or two steps. With a
+    other. Where the whole command has a ``limit`` in seconds, less than a third of it is spent here. With a
     teacher each of these ``ways`` of asking it is measured.
     """
     from deitft.runs.train import place
@@ -108,7 +114,7 @@ def measure(
     return Costs(
         teaching=teaching,
         step_seconds=seconds,
-        photo_seconds=_photo_seconds(trial, plan, prepared, stop),
+        photo_seconds=_photo_seconds(trial, plan, prepared, stop, within=allowed / 2),
         peak_bytes=peak_memory(plan.device),
         measured_steps=taken,
     )
@@ -135,10 +141,11 @@ def _step_seconds(
             synchronise(plan.device)
             took, clock = time.perf_counter() - clock, time.perf_counter()
             advance(1)
-            late = time.perf_counter() - began > 2 * allowed
-            if number >= WARM_STEPS or (late and number):
+            so_far = time.perf_counter() - began
+            # a first step of many seconds has paid for what it allocates; the second is as good as the third
+            if number >= WARM_STEPS or (number and so_far > allowed / 2):
                 times.append(took)
-            if ((stop.by_signal or late) and times) or (len(times) >= 2 and sum(times) > allowed):
+            if times and (stop.by_signal or so_far > allowed):
                 break
     finally:
         stream.close()
@@ -147,14 +154,15 @@ def _step_seconds(
     return times
 
 
-def _photo_seconds(trial: Classifier, plan: Plan, prepared: Prepared, stop: StopFlag) -> float:
+def _photo_seconds(trial: Classifier, plan: Plan, prepared: Prepared, stop: StopFlag, *, within: float) -> float:
     """Seconds a photo looked at, without gradients, decoding included."""
     batch = max(1, min(64, plan.micro_batch))
     rows = prepared.splits.indices(VAL)
     rows = rows if len(rows) else prepared.splits.indices(TRAIN)
-    few = photo_set(prepared.catalog, rows[: max(8, 3 * batch)])
-    times = []
-    for _ in range(2):  # the first look pays for the kernels
+    times: list[float] = []
+    for _ in range(2):  # the first look pays for the kernels, and says how many photos the second has time for
+        count = max(8, min(3 * batch, int(within / times[0]))) if times else batch
+        few = photo_set(prepared.catalog, rows[:count])
         began = time.perf_counter()
         predict(
             trial,
@@ -200,6 +208,12 @@ def disk_bytes(plan: Plan, parameters: int) -> int:
     trained = {"all": 1.0, "attention": 0.34, "head": 0.01}[plan.trainable]
     state = weights * (1 + (plan.ema_decay is not None)) + weights * moments * trained
     return round(plan.keep_checkpoints * state + weights + 2 * weights + 3_000_000)
+
+
+def probed_within(plan: Plan, costs: Costs, limit: float) -> int:
+    """Train photos that the frozen probe may look at where the whole command has ``limit`` seconds."""
+    affordable = int(PROBED_SHARE * limit / costs.photo_seconds)
+    return min(plan.probe_photos, max(LEAST_PROBED * len(plan.classes), affordable))
 
 
 def steps_within(

@@ -224,7 +224,8 @@ def _replanned(plan: Plan, prepared: Prepared, request: TrainRequest, machine: M
     choice, source = assemble.choose_weights(recipe, request)
     teachers = plan.distill.teachers if plan.distill is not None else ()
     facts = assemble.facts_of(prepared, request, machine, choice, source, teachers=teachers)
-    return assemble.make_plan(recipe, facts, request, max_steps=plan.asked.get("max_steps"))
+    again = assemble.make_plan(recipe, facts, request, max_steps=plan.asked.get("max_steps"))
+    return replace(again, probe_photos=plan.probe_photos)  # how fast the machine was is not asked again
 
 
 def _recipe_changes(before: Plan, after: Plan) -> dict[str, str]:

@@ -77,10 +77,10 @@ def train(request: TrainRequest) -> RunResult:
         begun = assemble.start(choice, source, plan)
         assemble.tell_load(begun.report, request.progress)
         check_shares(plan, begun.classifier, request.group)
-        probe = probe_photo_count(plan) if is_probed(plan, request) else 0
         so_far = elapsed(request)
-        plan, costs = _measured(recipe, facts, plan, begun.classifier, prepared, stop, request, probe)
+        plan, costs = _measured(recipe, facts, plan, begun.classifier, prepared, stop, request)
         if request.dry_run and costs is not None:
+            probe = _probed(plan, request)
             so_far = so_far if request.time_limit is None else elapsed(request)  # else the run does not measure
             outlook = measure.forecast(plan, costs, facts.parameters, elapsed=so_far, probe_photos=probe)
             return plan_text.planned(plan, costs, outlook, request)
@@ -138,7 +138,6 @@ def _measured(
     prepared: Prepared,
     stop: StopFlag,
     request: TrainRequest,
-    probe: int,
 ) -> tuple[Plan, measure.Costs | None]:
     """(the plan, what its steps cost): measured where a length or a limit in time, or the user, asks for it."""
     by_the_clock = lasts_by_the_clock(recipe)
@@ -159,7 +158,7 @@ def _measured(
         facts = replace(facts, seconds_per_image=max(costs.step_seconds.values()) / plan.batch)
         plan = assemble.make_plan(recipe, facts, request)
     if request.time_limit is not None:
-        plan = _fitted(recipe, facts, plan, costs, request, probe)
+        plan = _fitted(recipe, facts, plan, costs, request)
     return plan, costs
 
 
@@ -255,6 +254,11 @@ def is_probed(plan: Plan, request: TrainRequest) -> bool:
     return baseline or plan.head_start == "probe"
 
 
+def _probed(plan: Plan, request: TrainRequest) -> int:
+    """Photos that the frozen probe looks at."""
+    return probe_photo_count(plan) if is_probed(plan, request) else 0
+
+
 def _begin(session: Session) -> TrainState:
     """The state before the first step. The running average begins with the heads that the probe has put in."""
     _probe(session)
@@ -308,15 +312,18 @@ def _hard_stop(request: TrainRequest, plan: Plan, costs: measure.Costs | None) -
     return time.monotonic() + max(1.0, max(careful, planned) - elapsed(request))
 
 
-def _fitted(
-    recipe: Recipe, facts: Facts, plan: Plan, costs: measure.Costs, request: TrainRequest, probe: int
-) -> Plan:
+def _fitted(recipe: Recipe, facts: Facts, plan: Plan, costs: measure.Costs, request: TrainRequest) -> Plan:
     """The plan with as many steps as the time limit allows, its schedule made for just these.
+
+    Where a look at the photos is dear the frozen probe sees fewer of them.
 
     Raises:
         UsageError: hardly a step fits (id TIME).
     """
     limit, spent, least = request.time_limit or 0.0, elapsed(request), min(LEAST_STEPS, plan.total_steps)
+    probed = measure.probed_within(plan, costs, limit)
+    plan = replace(plan, probe_photos=probed)
+    probe = _probed(plan, request)
     steps = measure.steps_within(plan, costs, facts.parameters, limit=limit, elapsed=spent, probe_photos=probe)
     if steps < least:
         slowest = max(costs.step_seconds.values())
@@ -327,7 +334,7 @@ def _fitted(
             "or --no-probe, or --recipe linear-probe",
             id="TIME",
         )
-    return assemble.make_plan(recipe, facts, request, max_steps=steps)
+    return replace(assemble.make_plan(recipe, facts, request, max_steps=steps), probe_photos=probed)
 
 
 def _new_record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -78,6 +79,39 @@ def test_a_limited_run_is_resumed_with_its_steps(photos: Path, tmp_path: Path) -
     with fails(TerminatedError, "N3"):
         limited(photos, tmp_path, "10s", progress=signal_at("training", 4, 15), resume=True)
     assert read_plan(tmp_path / "a" / "plan.json").total_steps == planned
+
+
+def test_a_dear_probe_sees_fewer_photos_and_the_run_goes_on_with_as_many(
+    shared: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deitft.runs.measure.PROBED_SHARE", 1e-9)
+    monkeypatch.setattr("deitft.runs.measure.LEAST_PROBED", 4)
+    weights = {"model": "vit_ti", "pretrained": True, "weights_dir": shared / "weights", "runs_dir": tmp_path}
+    asked = {"set": ("model.image_size=64", *LONG[1:]), "time_limit": "30s", "name": "a", **ONE_THREAD, **weights}
+    with fails(TerminatedError, "N3"):
+        deitft.finetune(photos, progress=signal_at("training", 2, 15), **asked)
+    plan = read_plan(tmp_path / "a" / "plan.json")
+    assert plan.probe_photos == 4 * len(plan.classes) < plan.photos["train"]
+    probe = json.loads((tmp_path / "a" / "probe.json").read_text())
+    assert probe["train_photos"] == plan.probe_photos
+    assert probe["note"] == f"on {plan.probe_photos} of {plan.photos['train']} train photos"
+    with fails(TerminatedError, "N3"):  # begun again without a limit to compare with: the photos as they were
+        deitft.finetune(photos, progress=signal_at("training", 4, 15), resume=True, **asked)
+    assert read_plan(tmp_path / "a" / "plan.json") == plan
+
+
+@pytest.mark.parametrize(
+    ("limit", "classes", "probed"),
+    [
+        (7200.0, 10, 5000),  # the usual most
+        (300.0, 10, 900),  # 45 seconds of them
+        (300.0, 100, 2000),  # 20 a class, though they take longer
+    ],
+)
+def test_how_many_photos_the_probe_sees(limit: float, classes: int, probed: int) -> None:
+    costs = measure.Costs(step_seconds={32: 0.1}, photo_seconds=0.05, peak_bytes=0, measured_steps=6)
+    plan = SimpleNamespace(probe_photos=5000, classes=("a",) * classes)
+    assert measure.probed_within(plan, costs, limit) == probed  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("limit", [15.0, 60.0, 600.0, 7200.0])
