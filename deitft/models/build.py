@@ -8,6 +8,7 @@ Legend: B images, C classes, T tokens, D width, H x W pixels.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -114,6 +115,16 @@ class Classifier(nn.Module):
         net: Any = self.net
         tokens_BTD = net.forward_features(images)
         return tokens_BTD[:, 0], tokens_BTD[:, 1]
+
+    def body_sha256(self) -> str:
+        """SHA-256 of every weight and running statistic but those of the heads."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.net.state_dict().items()):
+            if name.rpartition(".")[0] not in self.head_names:
+                values = tensor.detach().cpu().contiguous()
+                found.update(f"{name} {values.dtype} {tuple(values.shape)} ".encode())
+                found.update(values.reshape(-1).view(torch.uint8).numpy())
+        return found.hexdigest()
 
     def set_heads(
         self, weights: Sequence[npt.NDArray[np.floating]], biases: Sequence[npt.NDArray[np.floating]]

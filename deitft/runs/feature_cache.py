@@ -1,7 +1,9 @@
 """What a frozen model has seen of photos, kept beside the photo cache: a second look takes seconds.
 
-One file a model, its weights and its preprocessing; a row a photo, by the SHA-256 of its content, so that other
-names and other folders find it, too. A file that is damaged or made by another program is as good as none.
+``remembered``: one file a model, its weights and its preprocessing; a row a photo, by the SHA-256 of its content,
+so that other names and other folders find it, too. The last bits of a row depend on the photos it was looked at
+with. ``kept_whole``: one file a computation, for who must come to the same bits as without it. A file that is
+damaged or made by another program is as good as none.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ import hashlib
 import os
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,10 +74,33 @@ def remembered(file: Path, digests: Digests, compute: Callable[[Ints], Logits]) 
     with contextlib.suppress(OSError):  # the photo cache beside it has said so
         _save(
             file,
-            np.concatenate((digests.table[once], table[others]))[:most],
-            np.concatenate((found[once], kept[others]))[:most],
+            {
+                "digests": np.concatenate((digests.table[once], table[others]))[:most],
+                "features": np.concatenate((found[once], kept[others]))[:most],
+            },
         )
     return found
+
+
+def kept_whole(file: Path, count: int, compute: Callable[[], tuple[Logits, ...]]) -> tuple[Logits, ...]:
+    """Features [``count``, D], one array a head, just as ``compute`` gave them the first time.
+
+    ``file`` must be of all that they depend on; it holds them afterwards, if it can be written and they are small.
+    """
+    with contextlib.suppress(*_DAMAGED), open_private(file) as opened, np.load(opened, allow_pickle=False) as kept:
+        columns = tuple(kept[name] for name in sorted(kept.files))
+        if columns and all(_is_table(column, count) for column in columns):
+            os.utime(file)
+            return columns
+    columns = compute()
+    if columns and sum(column.nbytes for column in columns) <= MOST_BYTES:
+        with contextlib.suppress(OSError):
+            _save(file, {f"head{number}": column for number, column in enumerate(columns)})
+    return columns
+
+
+def _is_table(features: npt.NDArray[Any], rows: int) -> bool:
+    return features.dtype == np.float32 and features.ndim == 2 and len(features) == rows
 
 
 def _load(file: Path) -> tuple[npt.NDArray[np.uint8], Logits]:
@@ -85,16 +111,16 @@ def _load(file: Path) -> tuple[npt.NDArray[np.uint8], Logits]:
             table, kept = stored["digests"], stored["features"]
     except _DAMAGED:
         return nothing
-    whole = table.dtype == np.uint8 and kept.dtype == np.float32 and kept.ndim == 2
-    if not whole or table.shape != (len(kept), 32) or not np.isfinite(kept).all():
+    whole = table.dtype == np.uint8 and table.shape[1:] == (32,) and _is_table(kept, len(table))
+    if not whole or not np.isfinite(kept).all():
         return nothing
     return table, kept
 
 
-def _save(file: Path, table: npt.NDArray[np.uint8], features: Logits) -> None:
+def _save(file: Path, arrays: Mapping[str, Any]) -> None:
     private_directory(file.parent)
     with replacing(file) as out:
-        np.savez(out, digests=table, features=features)
+        np.savez(out, **arrays)
     total = 0
     for old in sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True):
         total += old.stat().st_size

@@ -15,7 +15,8 @@ from deitft.core.records import LIBRARIES, RunRecord, now, version_of
 from deitft.models.build import Classifier
 from deitft.reporting.card import CardFacts, model_card
 from deitft.runs.folder import RunFolder
-from deitft.runs.judge import Ending, Judged, judge, probe_record
+from deitft.runs.frozen_probe import probe_record
+from deitft.runs.judge import Ending, Judged, judge
 from deitft.runs.leak_figures import leak_rows, session_leaks
 from deitft.runs.request import RunResult
 from deitft.runs.run_report import write_run_report

@@ -20,6 +20,7 @@ from deitft.evaluation.predict import predict
 from deitft.models.build import Classifier
 from deitft.recipe.plan_types import Plan
 from deitft.recipe.steps import full_size_step
+from deitft.runs.judge import eval_batch
 from deitft.runs.learning import learning_of
 from deitft.runs.prepare import Prepared
 from deitft.runs.teaching_costs import ALL_SECONDS, WAYS, Teaching, Way, teaching_costs
@@ -156,7 +157,7 @@ def _step_seconds(
 
 def _photo_seconds(trial: Classifier, plan: Plan, prepared: Prepared, stop: StopFlag, *, within: float) -> float:
     """Seconds a photo looked at, without gradients, decoding included."""
-    batch = max(1, min(64, plan.micro_batch))
+    batch = eval_batch(plan)
     rows = prepared.splits.indices(VAL)
     rows = rows if len(rows) else prepared.splits.indices(TRAIN)
     times: list[float] = []

@@ -27,7 +27,8 @@ from deitft.reporting.report_data import (
 )
 from deitft.reporting.selection import select_photos
 from deitft.runs.check_album import REPORT, Album, gravest_first, parts_of
-from deitft.runs.judge import Ending, Judged, probe_record
+from deitft.runs.frozen_probe import probe_record
+from deitft.runs.judge import Ending, Judged
 from deitft.runs.leak_figures import leak_sentence, session_leaks
 from deitft.runs.report_photos import Cases, attention, views
 from deitft.runs.session import Session

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +17,7 @@ from deitft.core.records import RunRecord, command_line, environment, now
 from deitft.core.units import parse_length
 from deitft.data.catalog import TRAIN
 from deitft.data.transforms import check_albumentations
-from deitft.errors import DeitftError, RecipeError, StoppedError, UsageError
+from deitft.errors import DeitftError, RecipeError, StoppedError
 from deitft.models.build import Classifier
 from deitft.models.weights import LoadReport
 from deitft.models.zoo import resolve as resolve_model
@@ -30,22 +29,21 @@ from deitft.runs import assemble, folder, measure, plan_text
 from deitft.runs.finish import finish
 from deitft.runs.fitting import fit_session
 from deitft.runs.folder import RunFolder
-from deitft.runs.judge import Ending, probe_photo_count, probe_start
+from deitft.runs.frozen_probe import is_probed, probe_start, to_look_at
+from deitft.runs.judge import Ending
 from deitft.runs.learning import check_cache
 from deitft.runs.prepare import Prepared, prepare, write_preparation
 from deitft.runs.request import KEPT_OPTIONS, RunResult, TrainRequest
 from deitft.runs.session import Session, elapsed
 from deitft.runs.teacher import candidates, teachers_for, warn_if_weak
 from deitft.runs.teaching_costs import ways_of
+from deitft.runs.time_limit import fitted, hard_stop
 from deitft.runs.together import check_shares, share_out
 from deitft.runs.unlabelled import answered, classes_of
 from deitft.training.checkpoint import Keeper, newest_good, open_checkpoint, restore
 from deitft.training.commit import clear_leftovers
 from deitft.training.log import check_loggers
 from deitft.training.state import TrainState, new_state
-
-LEAST_STEPS = 10
-"""Steps that a time limit must leave room for, if the plan has so many: a run of fewer has learned nothing."""
 
 
 def train(request: TrainRequest) -> RunResult:
@@ -80,7 +78,7 @@ def train(request: TrainRequest) -> RunResult:
         so_far = elapsed(request)
         plan, costs = _measured(recipe, facts, plan, begun.classifier, prepared, stop, request)
         if request.dry_run and costs is not None:
-            probe = _probed(plan, request)
+            probe = to_look_at(plan, prepared, begun.classifier, request)
             so_far = so_far if request.time_limit is None else elapsed(request)  # else the run does not measure
             outlook = measure.forecast(plan, costs, facts.parameters, elapsed=so_far, probe_photos=probe)
             return plan_text.planned(plan, costs, outlook, request)
@@ -99,7 +97,7 @@ def train(request: TrainRequest) -> RunResult:
             machine=machine,
             classifier=begun.classifier,
             stop=stop,
-            hard_stop=_hard_stop(request, plan, costs),
+            hard_stop=hard_stop(request, plan, costs),
         )
         with run.locked(request.progress), recorded(session.record, run):
             write_text(run.recipe, recipe_yaml(recipe))
@@ -158,7 +156,7 @@ def _measured(
         facts = replace(facts, seconds_per_image=max(costs.step_seconds.values()) / plan.batch)
         plan = assemble.make_plan(recipe, facts, request)
     if request.time_limit is not None:
-        plan = _fitted(recipe, facts, plan, costs, request)
+        plan = fitted(recipe, facts, plan, classifier, prepared, costs, request)
     return plan, costs
 
 
@@ -248,17 +246,6 @@ def place(classifier: Classifier, plan: Plan) -> None:
     classifier.set_fused_attention(not plan.device.startswith("cpu"))
 
 
-def is_probed(plan: Plan, request: TrainRequest) -> bool:
-    """Whether heads are solved on frozen features. Random weights have none worth it, and labels are needed."""
-    baseline = request.probe and plan.weights.get("kind") != "none" and "train" not in plan.unlabelled
-    return baseline or plan.head_start == "probe"
-
-
-def _probed(plan: Plan, request: TrainRequest) -> int:
-    """Photos that the frozen probe looks at."""
-    return probe_photo_count(plan) if is_probed(plan, request) else 0
-
-
 def _begin(session: Session) -> TrainState:
     """The state before the first step. The running average begins with the heads that the probe has put in."""
     _probe(session)
@@ -294,47 +281,6 @@ def _probe(session: Session) -> None:
         found = probe_start(session)
         write_json(session.folder.path / "probe.json", found)
         warn_if_weak(session.plan, found, session.request)
-
-
-def _hard_stop(request: TrainRequest, plan: Plan, costs: measure.Costs | None) -> float | None:
-    """When training must end so that what comes after it still fits, on a machine half as fast as measured.
-
-    Never before the time at which it was planned to end: a short limit has no room for so much caution.
-    """
-    if request.time_limit is None or costs is None:
-        return None
-    looks = 1 if plan.ema_decay is None else 2
-    photos = plan.photos["val"] + plan.photos["test"]
-    after = photos * costs.photo_seconds + measure.REPORT_SECONDS
-    last_look = looks * plan.photos["val"] * costs.photo_seconds
-    careful = request.time_limit - 2 * (after + last_look) - 5.0
-    planned = measure.USED_SHARE * request.time_limit - after
-    return time.monotonic() + max(1.0, max(careful, planned) - elapsed(request))
-
-
-def _fitted(recipe: Recipe, facts: Facts, plan: Plan, costs: measure.Costs, request: TrainRequest) -> Plan:
-    """The plan with as many steps as the time limit allows, its schedule made for just these.
-
-    Where a look at the photos is dear the frozen probe sees fewer of them.
-
-    Raises:
-        UsageError: hardly a step fits (id TIME).
-    """
-    limit, spent, least = request.time_limit or 0.0, elapsed(request), min(LEAST_STEPS, plan.total_steps)
-    probed = measure.probed_within(plan, costs, limit)
-    plan = replace(plan, probe_photos=probed)
-    probe = _probed(plan, request)
-    steps = measure.steps_within(plan, costs, facts.parameters, limit=limit, elapsed=spent, probe_photos=probe)
-    if steps < least:
-        slowest = max(costs.step_seconds.values())
-        wanted = measure.limit_of(least, plan, costs, facts.parameters, elapsed=spent, probe_photos=probe)
-        raise UsageError(
-            f"a time limit of {limit:.0f} s leaves {steps} training steps of {slowest:.1f} s",
-            f"raise --time-limit ({least} steps want {math.ceil(wanted / 60)}m), take a smaller model, "
-            "or --no-probe, or --recipe linear-probe",
-            id="TIME",
-        )
-    return replace(assemble.make_plan(recipe, facts, request, max_steps=steps), probe_photos=probed)
 
 
 def _new_record(

@@ -16,7 +16,7 @@ import deitft
 from deitft.core.progress import Silent
 from deitft.errors import TerminatedError, UsageError
 from deitft.recipe.plan import read_plan
-from deitft.runs import measure, train
+from deitft.runs import measure, time_limit
 
 LONG = ("model.image_size=32", "train.length=20000 steps", "train.batch=16", "train.validate_every=20 steps")
 
@@ -87,7 +87,7 @@ def test_a_dear_probe_sees_fewer_photos_and_the_run_goes_on_with_as_many(
     monkeypatch.setattr("deitft.runs.measure.PROBED_SHARE", 1e-9)
     monkeypatch.setattr("deitft.runs.measure.LEAST_PROBED", 4)
     weights = {"model": "vit_ti", "pretrained": True, "weights_dir": shared / "weights", "runs_dir": tmp_path}
-    asked = {"set": ("model.image_size=64", *LONG[1:]), "time_limit": "30s", "name": "a", **ONE_THREAD, **weights}
+    asked = {"set": ("model.image_size=64", *LONG[1:]), "time_limit": "2m", "name": "a", **ONE_THREAD, **weights}
     with fails(TerminatedError, "N3"):
         deitft.finetune(photos, progress=signal_at("training", 2, 15), **asked)
     plan = read_plan(tmp_path / "a" / "plan.json")
@@ -123,9 +123,9 @@ def test_the_hard_stop_leaves_training_its_planned_time_and_the_rest_too(
     plan = SimpleNamespace(ema_decay=0.99, photos={"train": 800, "val": 100, "test": 100})
     request = SimpleNamespace(time_limit=limit, started=1000.0)
     clock = SimpleNamespace(monotonic=lambda: 1000.0)
-    monkeypatch.setattr("deitft.runs.train.time", clock)
+    monkeypatch.setattr("deitft.runs.time_limit.time", clock)
     monkeypatch.setattr("deitft.runs.session.time", clock)
-    stop = train._hard_stop(request, plan, costs)  # type: ignore[arg-type]
+    stop = time_limit.hard_stop(request, plan, costs)  # type: ignore[arg-type]
     assert stop is not None
     after = 200 * 0.001 + measure.REPORT_SECONDS
     training_ends = measure.USED_SHARE * limit - after

@@ -136,6 +136,21 @@ def test_a_linear_probe_moves_nothing_but_the_head(mobile) -> None:
     assert not torch.equal(mobile.net.state_dict()["bn1.running_mean"], before["bn1.running_mean"])
 
 
+@pytest.mark.parametrize("name", [DEIT, MOBILE])
+def test_the_hash_of_the_body_is_that_of_all_but_the_heads(name: str) -> None:
+    classifier = tiny(name) if name == DEIT else build(name, num_classes=3, image_size=64)
+    before = classifier.body_sha256()
+    assert classifier.to(memory_format=torch.channels_last).body_sha256() == before, "the layout is no value"
+    state = classifier.net.state_dict()
+    heads = {f"{head}.{part}" for head in classifier.head_names for part in ("weight", "bias")}
+    for field in state:
+        kept = state[field].clone()
+        state[field].add_(1)
+        assert (classifier.body_sha256() == before) == (field in heads), field
+        state[field].copy_(kept)
+    assert classifier.body_sha256() == before
+
+
 def test_frozen_batchnorm_in_a_learning_net_keeps_its_statistics(mobile) -> None:
     mobile.freeze("all")
     for parameter in mobile.net.bn1.parameters():

@@ -10,7 +10,7 @@ import pytest
 
 from deitft.data.digests import Digests
 from deitft.runs import feature_cache
-from deitft.runs.feature_cache import features_file, remembered
+from deitft.runs.feature_cache import features_file, kept_whole, remembered
 
 
 def digests(*names: str) -> Digests:
@@ -100,3 +100,58 @@ def test_where_nothing_can_be_written_all_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"")
     file = features_file(tmp_path / "cache", "ab" * 32, {})
     assert look(file, "a") == 1
+
+
+class Computation:
+    """Gives the features of three photos for two heads, and counts how often it was asked."""
+
+    def __init__(self, rows: int = 3) -> None:
+        self.columns = tuple(
+            np.random.default_rng(head).normal(size=(rows, 4)).astype(np.float32) for head in (0, 1)
+        )
+        self.asked = 0
+
+    def __call__(self) -> tuple[np.ndarray, ...]:
+        self.asked += 1
+        return self.columns
+
+
+def same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
+    return [column.tobytes() for column in one] == [column.tobytes() for column in other]
+
+
+def test_a_computation_is_kept_whole_to_the_last_bit(file: Path) -> None:
+    compute = Computation()
+    assert same(kept_whole(file, 3, compute), compute.columns)
+    assert same(kept_whole(file, 3, compute), compute.columns)
+    assert compute.asked == 1
+
+
+@pytest.mark.parametrize("keep", [0, 100, -1, -40])
+def test_a_computation_that_is_not_there_whole_is_made_again(file: Path, keep: int) -> None:
+    compute = Computation()
+    kept_whole(file, 3, compute)
+    file.write_bytes(file.read_bytes()[:keep])
+    assert same(kept_whole(file, 3, compute), compute.columns)
+    assert compute.asked == 2
+    assert same(kept_whole(file, 3, compute), compute.columns)
+    assert compute.asked == 2
+
+
+def test_a_computation_of_another_number_of_photos_is_made_again(file: Path) -> None:
+    kept_whole(file, 2, Computation(2))
+    compute = Computation()
+    assert same(kept_whole(file, 3, compute), compute.columns)
+    assert compute.asked == 1
+
+
+def test_a_computation_that_is_large_is_not_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_cache, "MOST_BYTES", 2 * 3 * 4 * 4 - 1)
+    compute = Computation()
+    kept_whole(file, 3, compute)
+    assert not file.exists()
+
+
+def test_no_photos_leave_no_file(file: Path) -> None:
+    assert kept_whole(file, 0, lambda: ()) == ()
+    assert not file.exists()

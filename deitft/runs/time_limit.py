@@ -1,0 +1,81 @@
+"""--time-limit: the plan that fits into it, and when training must end for what comes after it."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+from deitft.data.catalog import counted
+from deitft.errors import Notice, UsageError
+from deitft.models.build import Classifier
+from deitft.recipe.facts import Facts
+from deitft.recipe.plan_types import Plan
+from deitft.recipe.schema import Recipe
+from deitft.runs import assemble, measure
+from deitft.runs.frozen_probe import to_look_at
+from deitft.runs.prepare import Prepared
+from deitft.runs.request import TrainRequest
+from deitft.runs.session import elapsed
+
+LEAST_STEPS = 10
+"""Steps that a time limit must leave room for, if the plan has so many: from random heads fewer learn nothing.
+
+From the frozen probe on any step may gain something, and none can lose on val: the best weights are kept."""
+
+
+def hard_stop(request: TrainRequest, plan: Plan, costs: measure.Costs | None) -> float | None:
+    """When training must end so that what comes after it still fits, on a machine half as fast as measured.
+
+    Never before the time at which it was planned to end: a short limit has no room for so much caution.
+    """
+    if request.time_limit is None or costs is None:
+        return None
+    looks = 1 if plan.ema_decay is None else 2
+    photos = plan.photos["val"] + plan.photos["test"]
+    after = photos * costs.photo_seconds + measure.REPORT_SECONDS
+    last_look = looks * plan.photos["val"] * costs.photo_seconds
+    careful = request.time_limit - 2 * (after + last_look) - 5.0
+    planned = measure.USED_SHARE * request.time_limit - after
+    return time.monotonic() + max(1.0, max(careful, planned) - elapsed(request))
+
+
+def fitted(
+    recipe: Recipe,
+    facts: Facts,
+    plan: Plan,
+    classifier: Classifier,
+    prepared: Prepared,
+    costs: measure.Costs,
+    request: TrainRequest,
+) -> Plan:
+    """The plan with as many steps as the time limit allows, its schedule made for just these.
+
+    Where a look at the photos is dear, and nobody has looked at them, the frozen probe sees fewer of them.
+
+    Raises:
+        UsageError: hardly a step fits (id TIME).
+    """
+    limit, spent = request.time_limit or 0.0, elapsed(request)
+    wanted_steps = min(LEAST_STEPS, plan.total_steps)
+    least = min(1, wanted_steps) if plan.head_start == "probe" else wanted_steps
+    probe = to_look_at(plan, prepared, classifier, request)
+    if probe:
+        plan = replace(plan, probe_photos=measure.probed_within(plan, costs, limit))
+        probe = to_look_at(plan, prepared, classifier, request)
+    steps = measure.steps_within(plan, costs, facts.parameters, limit=limit, elapsed=spent, probe_photos=probe)
+    if steps < least:
+        slowest = max(costs.step_seconds.values())
+        wanted = measure.limit_of(wanted_steps, plan, costs, facts.parameters, elapsed=spent, probe_photos=probe)
+        raise UsageError(
+            f"a time limit of {limit:.0f} s leaves {steps} training steps of {slowest:.1f} s",
+            f"raise --time-limit ({wanted_steps} steps want {math.ceil(wanted / 60)}m), take a smaller model, "
+            "or --no-probe, or --recipe linear-probe",
+            id="TIME",
+        )
+    if steps < wanted_steps:
+        few = counted(steps, "training step")
+        text = f"a time limit of {limit:.0f} s leaves {few}: hardly more than the frozen probe"
+        request.progress.warn(Notice(id="TIME", severity="warning", text=text, hint="raise --time-limit"))
+    shorter = assemble.make_plan(recipe, facts, request, max_steps=steps)
+    return replace(shorter, probe_photos=plan.probe_photos)
