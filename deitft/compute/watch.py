@@ -46,9 +46,9 @@ class Watch(threading.Thread):
             try:
                 self._store.set(_name(self._group.rank), str(mine))
                 for rank in others:
-                    if self._store.check([_name(rank)]):
-                        word = self._store.get(_name(rank))
-                        heard[rank] = (word, 0) if word != heard[rank][0] else (word, heard[rank][1] + 1)
+                    # who has not said a first word may be stopped, too: it has met the others before
+                    word = self._store.get(_name(rank)) if self._store.check([_name(rank)]) else b""
+                    heard[rank] = (word, 0) if word != heard[rank][0] else (word, heard[rank][1] + 1)
                 failed = self._store.check([FAULT])
             except RuntimeError:
                 if not (self._over.is_set() or self._group.noticed):
