@@ -137,8 +137,8 @@ def _folder_of(table: Sequence[Contender], request: CompareRequest, tables: int)
 
 def _nothing(request: CompareRequest, failed: Sequence[tuple[str, str]]) -> DeitftError:
     if failed:
-        label, why = failed[0]
-        return MissingInputError(f"no run was finished; {label}: {why}", "mend that and run it again", id="RUN")
+        (label, why), what = failed[0], "can be made" if request.dry_run else "was finished"
+        return MissingInputError(f"no run {what}; {label}: {why}", "mend that and run it again", id="RUN")
     return MissingInputError(
         f"no finished run in {request.runs_dir}",
         "name photos and models: `deitft compare ./products --models deit_ti,mobilenetv2`",
@@ -178,7 +178,9 @@ def _contest(request: CompareRequest, train: TrainRequest, progress: Progress, s
         planned = foretold(missing, progress, stop, time_limit=request.equal_time)
     rows = plan_rows(found, planned, request.price)
     if request.dry_run:
-        return _Made(runs=[], failed=[], plan=rows)
+        fails = [(item.entry.title, item.why) for item in planned if item.why]
+        nothing = not found and len(fails) == len(planned)
+        return _Made(runs=[], failed=fails, plan=() if nothing else rows)
     for name, text in rows:
         progress.say(f"{name}: {text}")
     ends = None

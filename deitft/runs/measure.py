@@ -36,8 +36,6 @@ REPORT_SECONDS = 12.0
 """Report, bundles, thumbnails, attention: measured 6 to 10 s on two cores with DeiT-Ti."""
 USED_SHARE = 0.85
 """Share of a time limit that is planned for; the rest is for a machine that gets busy."""
-PROBED_SHARE = 0.15
-"""Share of a time limit that the frozen probe may spend on train photos."""
 LEAST_PROBED = 20
 """Train photos a class that the probe sees in the mean, however short the limit: fewer make no baseline."""
 
@@ -211,10 +209,18 @@ def disk_bytes(plan: Plan, parameters: int) -> int:
     return round(plan.keep_checkpoints * state + weights + 2 * weights + 3_000_000)
 
 
-def probed_within(plan: Plan, costs: Costs, limit: float) -> int:
-    """Train photos that the frozen probe may look at where the whole command has ``limit`` seconds."""
-    affordable = int(PROBED_SHARE * limit / costs.photo_seconds)
-    return min(plan.probe_photos, max(LEAST_PROBED * len(plan.classes), affordable))
+def probed_within(plan: Plan, costs: Costs, parameters: int, *, limit: float, elapsed: float) -> int:
+    """Train photos that the frozen probe may look at where ``limit`` seconds have room for hardly a step.
+
+    Heads that begin as the probe get all the time: ten steps gain less than photos to solve them on. Where the
+    probe is a baseline alone, it sees as few as make one.
+    """
+    least = LEAST_PROBED * len(plan.classes)
+    if plan.head_start != "probe":
+        return min(plan.probe_photos, least)
+    one_step = limit_of(1, plan, costs, parameters, elapsed=elapsed, probe_photos=0)
+    photos = int(USED_SHARE * (limit - one_step) / costs.photo_seconds)
+    return min(plan.probe_photos, max(least, photos - plan.photos["val"] - plan.photos["test"]))
 
 
 def steps_within(

@@ -51,7 +51,7 @@ def fitted(
 ) -> Plan:
     """The plan with as many steps as the time limit allows, its schedule made for just these.
 
-    Where a look at the photos is dear, and nobody has looked at them, the frozen probe sees fewer of them.
+    Where hardly a step fits, the frozen probe sees fewer photos, if nobody has looked at them before.
 
     Raises:
         UsageError: hardly a step fits (id TIME).
@@ -59,14 +59,21 @@ def fitted(
     limit, spent = request.time_limit or 0.0, elapsed(request)
     wanted_steps = min(LEAST_STEPS, plan.total_steps)
     least = min(1, wanted_steps) if plan.head_start == "probe" else wanted_steps
-    probe = to_look_at(plan, prepared, classifier, request)
-    if probe:
-        plan = replace(plan, probe_photos=measure.probed_within(plan, costs, limit))
+    size = facts.parameters
+
+    def fitting(plan: Plan) -> tuple[int, int]:
+        """(photos that the probe has to look at, steps for which there is time then)."""
         probe = to_look_at(plan, prepared, classifier, request)
-    steps = measure.steps_within(plan, costs, facts.parameters, limit=limit, elapsed=spent, probe_photos=probe)
+        return probe, measure.steps_within(plan, costs, size, limit=limit, elapsed=spent, probe_photos=probe)
+
+    probe, steps = fitting(plan)
+    if steps < wanted_steps and probe:
+        fewer = measure.probed_within(plan, costs, size, limit=limit, elapsed=spent)
+        plan = replace(plan, probe_photos=fewer)
+        probe, steps = fitting(plan)
     if steps < least:
         slowest = max(costs.step_seconds.values())
-        wanted = measure.limit_of(wanted_steps, plan, costs, facts.parameters, elapsed=spent, probe_photos=probe)
+        wanted = measure.limit_of(wanted_steps, plan, costs, size, elapsed=spent, probe_photos=probe)
         raise UsageError(
             f"a time limit of {limit:.0f} s leaves {steps} training steps of {slowest:.1f} s",
             f"raise --time-limit ({wanted_steps} steps want {math.ceil(wanted / 60)}m), take a smaller model, "

@@ -237,10 +237,17 @@ def test_what_cannot_be_chosen_by_is_said_before_training(shop: Path, tmp_path: 
 
 def test_a_plan_leaves_nothing_behind(shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["compare", str(shop), "--models", "deit_ti", "--dry-run", "--runs-dir", str(tmp_path / "runs")]
-    assert main([*words, "--weights-dir", str(tmp_path), "--json"]) == 0
-    plan = dict(json.loads(capfd.readouterr().out)["plan"])
-    assert plan["deit_ti, seed 0"].startswith("cannot start: no weights")
-    assert plan["To be trained"] == "0 runs"
+    assert main([*words, "--no-pretrained"]) == 0
+    assert "deit_ti, seed 0" in capfd.readouterr().out
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_plan_of_nothing_is_an_error(shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", str(shop), "--models", "deit_ti", "--dry-run", "--runs-dir", str(tmp_path / "runs")]
+    assert main([*words, "--weights-dir", str(tmp_path)]) == 66
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "no run can be made; deit_ti, seed 0: no weights" in shown.err
     assert not list((tmp_path / "runs").glob("*"))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from run_kit import ONE_THREAD, fails, record_of, signal_at
 from small_net import SMALL
+from training_kit import tiny_plan
 
 import deitft
 from deitft.core.progress import Silent
@@ -84,8 +86,9 @@ def test_a_limited_run_is_resumed_with_its_steps(photos: Path, tmp_path: Path) -
 def test_a_dear_probe_sees_fewer_photos_and_the_run_goes_on_with_as_many(
     shared: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deitft.runs.measure.PROBED_SHARE", 1e-9)
     monkeypatch.setattr("deitft.runs.measure.LEAST_PROBED", 4)
+    monkeypatch.setattr("deitft.runs.measure.USED_SHARE", 1e-9)
+    monkeypatch.setattr("deitft.runs.time_limit.measure.steps_within", lambda plan, *_, **__: 5)
     weights = {"model": "vit_ti", "pretrained": True, "weights_dir": shared / "weights", "runs_dir": tmp_path}
     asked = {"set": ("model.image_size=64", *LONG[1:]), "time_limit": "2m", "name": "a", **ONE_THREAD, **weights}
     with fails(TerminatedError, "N3"):
@@ -100,18 +103,23 @@ def test_a_dear_probe_sees_fewer_photos_and_the_run_goes_on_with_as_many(
     assert read_plan(tmp_path / "a" / "plan.json") == plan
 
 
-@pytest.mark.parametrize(
-    ("limit", "classes", "probed"),
-    [
-        (7200.0, 10, 5000),  # the usual most
-        (300.0, 10, 900),  # 45 seconds of them
-        (300.0, 100, 2000),  # 20 a class, though they take longer
-    ],
-)
-def test_how_many_photos_the_probe_sees(limit: float, classes: int, probed: int) -> None:
-    costs = measure.Costs(step_seconds={32: 0.1}, photo_seconds=0.05, peak_bytes=0, measured_steps=6)
-    plan = SimpleNamespace(probe_photos=5000, classes=("a",) * classes)
-    assert measure.probed_within(plan, costs, limit) == probed  # type: ignore[arg-type]
+@pytest.mark.parametrize("limit", [30.0, 300.0, 400.0, 7200.0])
+@pytest.mark.parametrize("classes", [10, 100])
+def test_the_probe_gets_the_time_that_is_left(limit: float, classes: int) -> None:
+    names = tuple(str(number) for number in range(classes))
+    photos = {"train": 3068, "val": 341, "test": 372}
+    plan = tiny_plan(classes=names, photos=photos, total_steps=600, head_start="probe", validate_every=50)
+    costs = measure.Costs(step_seconds={plan.train_size: 8.0}, photo_seconds=0.05, peak_bytes=0, measured_steps=6)
+    probed = measure.probed_within(plan, costs, 0, limit=limit, elapsed=60)
+    least = measure.LEAST_PROBED * classes
+    assert least <= probed <= plan.probe_photos
+    seen = probed + photos["val"] + photos["test"]
+    steps = measure.steps_within(plan, costs, 0, limit=limit, elapsed=60, probe_photos=seen)
+    assert steps >= 1 or probed == least
+    if least < probed < plan.probe_photos:  # not a photo more, but for one that rounding has cut off
+        assert not measure.steps_within(plan, costs, 0, limit=limit, elapsed=60, probe_photos=seen + 2)
+    beside = replace(plan, head_start="random")
+    assert measure.probed_within(beside, costs, 0, limit=limit, elapsed=60) == least, "a baseline alone"
 
 
 @pytest.mark.parametrize("limit", [15.0, 60.0, 600.0, 7200.0])
