@@ -242,10 +242,12 @@ class Bar:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.shown: list[dict[str, Any]] = []
+        self.judged: list[dict[str, Any]] = []
 
     def advance(self, count: int = 1, **shown: float | str) -> None:
-        assert count == 1
-        self.shown.append(shown)
+        """A step, or what a validation shows without one."""
+        assert count in (0, 1)
+        (self.shown if count else self.judged).append(shown)
 
     def line(self, text: str) -> None:
         self.lines.append(text)

@@ -81,7 +81,7 @@ class RunRecord:
     errors: list[dict[str, object]] = field(default_factory=list)
     allowed_changes: list[str] = field(default_factory=list)
     weights: dict[str, object] = field(default_factory=dict)
-    options: dict[str, bool | int | None] = field(default_factory=dict)
+    options: dict[str, bool | int | str | list[str] | None] = field(default_factory=dict)
     ended: str | None = None
     version: int = RUN_RECORD_VERSION
 

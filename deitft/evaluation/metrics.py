@@ -213,7 +213,7 @@ def evaluate(
 def validation_scores(predictions: Predictions) -> dict[str, float]:
     """What a run is steered by, of the val photos: "top1", "balanced_accuracy", "loss" (nats a photo).
 
-    "calibrated_loss" is that of ``calibration.calibrated_loss``.
+    "calibrated_loss" is that of ``calibration.calibrated_loss``; "top5" is there from six classes on.
 
     Raises:
         DataError: as ``evaluate``.
@@ -221,8 +221,10 @@ def validation_scores(predictions: Predictions) -> dict[str, float]:
     judged, _ = _judged(predictions, range(predictions.num_classes), "val")
     logits, labels = judged.logits(), judged.labels
     predicted = np.asarray(logits.argmax(axis=1))
+    top5 = _top5(logits, labels)
     return {
         "top1": float((predicted == labels).mean()),
+        **({} if top5 is None else {"top5": top5}),
         "balanced_accuracy": balanced_accuracy_score(labels, predicted, predictions.num_classes),
         "loss": negative_log_likelihood(logits, labels),
         "calibrated_loss": calibrated_loss(logits, labels),

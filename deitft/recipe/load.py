@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,19 @@ def _info(path: Path) -> RecipeInfo:
     return RecipeInfo(name=path.stem, path=path, title=header[0] if header else "", header="\n".join(header))
 
 
-def load_recipe(name_or_path: str, *, overrides: Sequence[str] = (), base: Path | None = None) -> Recipe:
+def load_recipe(
+    name_or_path: str,
+    *,
+    overrides: Sequence[str] = (),
+    base: Path | None = None,
+    check: Callable[[Mapping[str, Any]], list[str]] = lambda data: [],
+) -> Recipe:
     """Read a shipped recipe by name, or a recipe file by path, and put ``overrides`` on top.
 
     A path ends in ``.yaml`` or ``.yml`` or holds a slash; it is looked up from ``base`` (default: the working
     directory). An override is ``section.field=value``; the value is read as in a recipe file. A recipe file
-    without ``name`` is named after its file.
+    without ``name`` is named after its file. ``check`` finds mistakes that the form does not show, in the plain
+    value: it may have any type where the form is wrong.
 
     Raises:
         MissingInputError: no such file (exit 66).
@@ -76,6 +83,7 @@ def load_recipe(name_or_path: str, *, overrides: Sequence[str] = (), base: Path 
         data.setdefault("name", path.stem)
     mistakes = list(unreadable)
     mistakes += _put_on_top(data, overrides) + mistakes_in(data)
+    mistakes += check(data) if isinstance(data, dict) else []
     if mistakes:
         raise recipe_error(source, mistakes, id="S2" if unreadable else "RECIPE")
     return Recipe.model_validate_json(json.dumps(data))

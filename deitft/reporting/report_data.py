@@ -170,12 +170,16 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ViewSample:
-    """A photo and some of the views that training saw of it."""
+class SeenStep:
+    """Some of the pictures that one step learned from, and the classes that each was said to show.
 
-    path: str
+    ``step`` counts from 1; ``side`` is in pixels.
+    """
+
+    step: int
+    side: int
     views: Sequence[Pixels]
-    original: Pixels | None = None
+    names: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +266,7 @@ class ReportData:
     pairs: Sequence[ConfusedPair] = ()
     mistakes: Sequence[PhotoCase] = ()
     label_errors: Sequence[PhotoCase] = ()
-    views: Sequence[ViewSample] = ()
+    views: Sequence[SeenStep] = ()
     attention: Sequence[AttentionSample] = ()
     attention_tokens: Sequence[str] = ("class token", "distillation token")
     # where it comes from

@@ -94,7 +94,8 @@ def measure(
     taken = 0
     allowed = STEP_SECONDS if limit is None else min(STEP_SECONDS, 0.1 * limit / max(len(sizes), 1))
     train, teaching = prepared.photos(TRAIN), None
-    with progress.task("measuring this machine's speed", unit="steps") as task:
+    most = None if plan.distill is not None else len(sizes) * (WARM_STEPS + MOST_STEPS)
+    with progress.task("measuring this machine's speed", most, unit="steps") as task:
 
         def times_of(one: Plan, objective: Objective, within: float) -> list[float]:
             return _step_seconds(trial, one, objective, train, stop, task.advance, within, rows)
@@ -151,6 +152,18 @@ def _step_seconds(
     if stop.by_signal:
         raise stop.error("while measuring", "nothing was written")
     return times
+
+
+def look_seconds(
+    classifier: Classifier, plan: Plan, prepared: Prepared, progress: Progress, stop: StopFlag
+) -> float:
+    """Seconds a photo looked at, by a copy of the model."""
+    from deitft.runs.train import place
+
+    trial = copy.deepcopy(classifier)
+    place(trial, plan)
+    with progress.task("measuring this machine's speed"):
+        return _photo_seconds(trial, plan, prepared, stop, within=STEP_SECONDS / 2)
 
 
 def _photo_seconds(trial: Classifier, plan: Plan, prepared: Prepared, stop: StopFlag, *, within: float) -> float:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from deitft.core.keys import key
 from deitft.data.catalog import TRAIN
 from deitft.data.decode import decode
 from deitft.data.photos import PhotoSet
-from deitft.data.transforms import EvalTransform, TrainTransform, normalise
+from deitft.data.stream import TrainStream
+from deitft.data.transforms import EvalTransform, denormalise, normalise
 from deitft.errors import DeitftError
 from deitft.evaluation.predictions import Predictions
 from deitft.models.attention import token_attention
 from deitft.reporting.check_data import Pixels
-from deitft.reporting.report_data import AttentionSample, PhotoCase, ViewSample
+from deitft.reporting.report_data import AttentionSample, PhotoCase, SeenStep
 from deitft.runs.judge import Judged, claimed_photos
 from deitft.runs.session import Session
 
 SHOWN_SIDE = 320
 """Shorter side, in pixels, of a photo opened again for the page."""
 SHOWN_PHOTOS = 4
-"""Photos whose views and attention are shown."""
+"""Photos whose attention is shown, and steps of which pictures are."""
+SHOWN_VIEWS = 6
+"""Pictures shown of a step; even, because mixing pairs them up."""
 
 
 class Cases:
@@ -84,26 +89,20 @@ def _sample(photos: PhotoSet, count: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, len(photos) - 1, count)})
 
 
-def views(session: Session) -> list[ViewSample]:
-    """Some train photos, each with the first views that training saw of it; none where there was no step."""
-    if not session.plan.total_steps:
-        return []
+def views(session: Session, taken: int) -> list[SeenStep]:
+    """What some of the ``taken`` steps learned from, first to last, made again by the training stream."""
     plan, photos = session.plan, session.prepared.photos(TRAIN)
-    transform = TrainTransform(plan.augment, plan.preprocessing, plan.preprocessing.size)
-    samples = []
-    for index in _sample(photos, SHOWN_PHOTOS):
-        image = open_again(session, photos.paths[index])
-        if image is None:
-            continue
-        seen = [transform(image, key("view", plan.seed, epoch, index, 0)) for epoch in range(4)]
-        samples.append(
-            ViewSample(
-                path=photos.paths[index],
-                views=[view.permute(1, 2, 0).contiguous().numpy() for view in seen],
-                original=image,
-            )
-        )
-    return samples
+    steps = sorted({round(place) for place in np.linspace(0, taken - 1, SHOWN_PHOTOS)}) if taken else []
+    stream = TrainStream(replace(plan, workers=0), photos, slice(0, min(SHOWN_VIEWS, plan.batch)))
+    seen = []
+    with contextlib.suppress(DeitftError):  # a photo that can no longer be read: the figures stand without it
+        for batch in stream.at_steps(steps):
+            pictures = denormalise(batch.images, plan.preprocessing).permute(0, 2, 3, 1).contiguous().numpy()
+            names = [
+                " + ".join(plan.classes[number] for number in np.flatnonzero(row)) for row in batch.targets.numpy()
+            ]
+            seen.append(SeenStep(step=batch.step + 1, side=pictures.shape[1], views=list(pictures), names=names))
+    return seen
 
 
 def attention(session: Session, judged: Judged) -> list[AttentionSample]:

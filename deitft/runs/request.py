@@ -85,7 +85,10 @@ DISTILL_KINDS = ("none", "hard", "soft")
 ADAPT_WAYS = ("finetune", "probe")
 """What ``adapt_teacher`` may be."""
 
-KEPT_OPTIONS = ("strict", "skip_bad", "max_pixels", "allow_leak", "probe", "teacher_cache", "unlabelled")
+KEPT_OPTIONS = (
+    *("strict", "skip_bad", "max_pixels", "allow_leak", "probe", "teacher_cache", "unlabelled"),
+    "log_to",
+)
 """What a run was allowed and asked beside its plan; ``run.json`` keeps it, so that it is resumed as it began."""
 
 

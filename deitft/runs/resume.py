@@ -20,12 +20,13 @@ from deitft.models.zoo import resolve as resolve_model
 from deitft.recipe.load import recipe_yaml
 from deitft.recipe.plan import changed_fields, read_plan
 from deitft.recipe.plan_types import Plan
-from deitft.runs import asked, assemble
+from deitft.runs import asked, assemble, measure
 from deitft.runs.finish import finished_result
 from deitft.runs.folder import RunFolder, newest_unfinished
 from deitft.runs.prepare import Prepared, write_preparation
 from deitft.runs.request import RunResult, TrainRequest
 from deitft.runs.session import Session
+from deitft.runs.time_limit import hard_stop
 from deitft.runs.train import carry_out, prepare_photos, read_recipe, recorded
 
 
@@ -76,6 +77,10 @@ def resume(
             write_preparation(prepared, run.path)
             if same_recipe:
                 write_text(run.recipe, recipe_yaml(read_recipe(request)))
+        classifier, ends = empty_classifier(plan), None
+        if request.time_limit is not None:
+            looks = measure.look_seconds(classifier, plan, prepared, request.progress, stop)
+            ends = hard_stop(request, plan, looks)
         session = Session(
             request=request,
             folder=run,
@@ -83,9 +88,9 @@ def resume(
             plan=plan,
             prepared=prepared,
             machine=machine,
-            classifier=empty_classifier(plan),
+            classifier=classifier,
             stop=stop,
-            hard_stop=None,
+            hard_stop=ends,
             resumed=True,
         )
         _tell_versions(session)
@@ -96,12 +101,13 @@ def resume(
 
 def request_of(run: RunFolder, record: RunRecord, plan: Plan, **changes: Any) -> TrainRequest:
     """What a run was asked for, as its folder says; ``changes`` are asked for now."""
-    options = record.options
+    options: Mapping[str, Any] = record.options
     cache = options.get("teacher_cache")
     kept: dict[str, Any] = {
         name: bool(options.get(name, name == "probe"))
         for name in ("strict", "skip_bad", "allow_leak", "probe", "unlabelled")
     }
+    changes["log_to"] = changes.get("log_to") or tuple(options.get("log_to") or ())
     return TrainRequest(
         verb=record.verb,
         data=Source.read(record.data.get("source"), plan.data),

@@ -95,7 +95,7 @@ def report_data(session: Session, ending: Ending, judged: Judged, token: TokenFi
         mistakes=[album.case(row) for row in chosen.mistakes],
         # where the labels are the teacher's there is nothing to mend in the folders
         label_errors=[] if judged.unlabelled else [album.case(row, both=True) for row in both.label_errors],
-        views=views(session),
+        views=views(session, ending.outcome.step),
         attention=attention(session, judged),
         findings=findings,
         found=parts_of(

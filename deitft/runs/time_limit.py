@@ -24,17 +24,18 @@ LEAST_STEPS = 10
 From the frozen probe on any step may gain something, and none can lose on val: the best weights are kept."""
 
 
-def hard_stop(request: TrainRequest, plan: Plan, costs: measure.Costs | None) -> float | None:
+def hard_stop(request: TrainRequest, plan: Plan, photo_seconds: float) -> float | None:
     """When training must end so that what comes after it still fits, on a machine half as fast as measured.
 
     Never before the time at which it was planned to end: a short limit has no room for so much caution.
+    ``photo_seconds`` is what a look at a photo takes. None where there is no limit.
     """
-    if request.time_limit is None or costs is None:
+    if request.time_limit is None:
         return None
     looks = 1 if plan.ema_decay is None else 2
     photos = plan.photos["val"] + plan.photos["test"]
-    after = photos * costs.photo_seconds + measure.REPORT_SECONDS
-    last_look = looks * plan.photos["val"] * costs.photo_seconds
+    after = photos * photo_seconds + measure.REPORT_SECONDS
+    last_look = looks * plan.photos["val"] * photo_seconds
     careful = request.time_limit - 2 * (after + last_look) - 5.0
     planned = measure.USED_SHARE * request.time_limit - after
     return time.monotonic() + max(1.0, max(careful, planned) - elapsed(request))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from deitft.core.records import RunRecord, command_line, environment, now
 from deitft.core.units import parse_length
 from deitft.data.catalog import TRAIN
 from deitft.data.transforms import check_albumentations
-from deitft.errors import DeitftError, RecipeError, StoppedError
+from deitft.errors import DeitftError, StoppedError
 from deitft.models.build import Classifier
 from deitft.models.weights import LoadReport
 from deitft.models.zoo import resolve as resolve_model
@@ -97,7 +98,7 @@ def train(request: TrainRequest) -> RunResult:
             machine=machine,
             classifier=begun.classifier,
             stop=stop,
-            hard_stop=hard_stop(request, plan, costs),
+            hard_stop=hard_stop(request, plan, costs.photo_seconds if costs else 0.0),
         )
         with run.locked(request.progress), recorded(session.record, run):
             write_text(run.recipe, recipe_yaml(recipe))
@@ -166,17 +167,32 @@ def read_recipe(request: TrainRequest) -> Recipe:
     Raises:
         RecipeError: all mistakes at once.
     """
-    recipe = load_recipe(request.recipe, overrides=(*request.set, *_distill_overrides(request)))
-    mistakes = check_albumentations(recipe.augment.albumentations)
-    if mistakes:
-        raise RecipeError(
-            "; ".join(mistakes), "see `deitft recipes show products`", details={"mistakes": mistakes}
-        )
+    overrides = (*request.set, *_distill_overrides(request))
+
+    def beyond_the_form(data: Mapping[str, Any]) -> list[str]:
+        return _beyond_the_form(data, model=request.model is None)
+
+    recipe = load_recipe(request.recipe, overrides=overrides, check=beyond_the_form)
     if not request.probe and recipe.model.head_start == "auto":
         recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"head_start": "random"})})
     if request.model is not None:
         recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": request.model})})
     return recipe
+
+
+def _beyond_the_form(data: Mapping[str, Any], *, model: bool) -> list[str]:
+    """Mistakes in a recipe that its form does not show: transforms, and a ``model``, that are not there."""
+    augment, named = data.get("augment"), data.get("model")
+    listed = augment.get("albumentations") if isinstance(augment, Mapping) else None
+    name = named.get("name") if isinstance(named, Mapping) and model else None
+    good = isinstance(listed, list) and all(isinstance(one, Mapping) for one in listed)
+    mistakes = check_albumentations(listed) if listed and good else []
+    if isinstance(name, str):
+        try:
+            resolve_model(name)
+        except DeitftError as error:
+            mistakes.append(f"model.name: {error.what}, {error.hint}")
+    return mistakes
 
 
 def _distill_overrides(request: TrainRequest) -> tuple[str, ...]:

@@ -63,6 +63,10 @@ def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
+    if given["resume"] and given["dry_run"]:
+        raise UsageError(
+            "--dry-run plans a new run, --resume goes on with one", "leave out one of the two", id="USAGE"
+        )
     names = ("pretrained", "allow_leak", "resume", "dry_run", "probe")
     bad = asked.bad_photos(strict=given["strict"], skip_bad=given["skip_bad"])
     return {name: given[name] for name in names} | bad | {"unlabelled": given.get("unlabelled", False)}

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -264,9 +264,17 @@ def _open(word: str, folder: Path, name: str, config: Mapping[str, Any]) -> Logg
 
 
 def shown_scores(which: str, scores: Mapping[str, float], by: str) -> str:
-    """A validation in a line: top-1, which people know, and the score that decides."""
-    names = [name for name in dict.fromkeys(("top1", by)) if name in scores]
+    """A validation in a line: top-1 and top-5, which people know, and the score that decides."""
+    names = [name for name in dict.fromkeys(("top1", "top5", by)) if name in scores]
     return " ".join([which, *(f"{name.replace('_', ' ')} {scores[name]:.4g}" for name in names)])
+
+
+def scores_beside_bar(plan: Plan, verdicts: Collection[Mapping[str, float]]) -> dict[str, str]:
+    """Top-1 and top-5 of the newest validation, of the weights or of their average: the higher one."""
+    word = "agreement" if "val" in plan.unlabelled else "val"
+    names = {"top1": f"{word} top-1", "top5": f"{word} top-5"}
+    seen = {name: [scores[name] for scores in verdicts if name in scores] for name in names}
+    return {names[name]: f"{max(values):.1%}" for name, values in seen.items() if values}
 
 
 def score_column(plan: Plan, which: str, name: str) -> str:

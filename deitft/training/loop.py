@@ -15,7 +15,7 @@ from deitft.core.progress import StopFlag, Task
 from deitft.errors import DeitftError, Notice, StoppedError
 from deitft.recipe.plan_types import Plan
 from deitft.training.checkpoint import Keeper
-from deitft.training.log import RunLog, score_column, shown_scores, whose_word
+from deitft.training.log import RunLog, score_column, scores_beside_bar, shown_scores, whose_word
 from deitft.training.ranks import Together
 from deitft.training.state import FAULTS_IN_ROW, Best, TrainState, Which, Window, all_finite
 from deitft.training.step import Objective, StepResult, lr_at, take_step
@@ -373,6 +373,7 @@ class _Run:
         learnt = f"epoch {epoch:.4g}  loss {train['loss']:.4g}" if state.step else "before the first step"
         judged = f"{whose_word(plan)} {shown}{word}" if verdicts else "no val photos"
         self._task.line(f"{learnt}  {judged}")
+        self._task.advance(0, **scores_beside_bar(plan, verdicts.values()))
 
     def reason_to_end(self, stop: StopFlag) -> Reason | None:
         """Why the run ends here, or None. A time limit that finds nothing chosen yet has this step's weights."""

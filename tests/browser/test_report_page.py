@@ -194,12 +194,17 @@ def test_the_policy_stops_a_script_and_a_picture_that_are_not_ours(
     assert told.count("Content Security Policy") >= 2
 
 
-def test_printing_gives_all_of_it_on_paper(show: Open) -> None:
-    driver = show("full")
+@pytest.mark.parametrize("page", ["full", "sixty"])
+def test_printing_gives_all_of_it_on_paper(show: Open, page: str) -> None:
+    """Also the long tables that the screen keeps folded, whether the page may run its script or not."""
+    driver = show(page)
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
     assert not driver.find_element("tag name", "nav").is_displayed()
-    assert driver.find_element("css selector", "#classes table").is_displayed()
+    for table in driver.find_elements("css selector", "details:not(.shut) table"):
+        assert table.size["height"] > 100
     assert driver.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
     printed = driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
     assert len(printed["data"]) > 100_000
+    folded = driver.execute_script("return document.querySelectorAll('details:not([open], .shut)').length")
+    assert folded == 0

@@ -7,6 +7,7 @@ import re
 import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +21,11 @@ from deitft.core.files import read_json, sha256_file
 from deitft.core.progress import Silent, Task
 from deitft.core.records import parse_csv_text
 from deitft.data.digits import write_digits
-from deitft.errors import DataError, OutputError
+from deitft.errors import DataError, OutputError, RecipeError
 from deitft.evaluation.predictions import load_predictions
 from deitft.recipe.load import load_recipe
 from deitft.recipe.plan import read_plan
+from deitft.runs import report_photos, run_report
 
 FOLDER = {
     *("recipe.yaml", "plan.json", "run.json", "splits.csv", "quarantine.csv", "check.json"),
@@ -340,3 +342,35 @@ class TestRealWeights:
         assert isinstance(metrics, dict)
         assert set(metrics["test"]["heads"]) == {"class", "distill", "both", "softmax_sum"}
         assert len(metrics["probe"]["penalty_c"]) == 2  # one regression a head
+
+
+def test_every_mistake_of_a_recipe_in_one_error(photos: Path, tmp_path: Path) -> None:
+    """Wrong form, a transform and a model that are not there."""
+    recipe = tmp_path / "wrong.yaml"
+    recipe.write_text(
+        "model: {name: deit_z}\noptim: {lrr: 1}\n"
+        "augment: {policy: albumentations, albumentations: [{Rotatee: {limit: 3}}]}\n"
+    )
+    with fails(RecipeError, "RECIPE") as caught:
+        deitft.finetune(photos, recipe=recipe, runs_dir=tmp_path / "runs")
+    mistakes = " / ".join(caught.value.details["mistakes"])
+    for word in ("deit_z", "lrr", "Rotatee"):
+        assert word in mistakes
+    assert caught.value.exit_code == 78
+
+
+def test_the_report_shows_what_steps_were_given(photos: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """The pictures are those of the training stream, in the size, the boxes and the mixes of their step."""
+    seen: list[Any] = []
+    really = report_photos.views
+    monkeypatch.setattr(run_report, "views", lambda *given: seen.extend(really(*given)) or seen)
+    mixed = ("mixing.mixup=0.8", "mixing.chance=1.0", "augment.erasing=1.0", "train.train_size=16")
+    run = finetune(photos, tmp_path, "a", "model.image_size=32", "train.length=8 steps", "train.batch=8", *mixed)
+    assert run.folder is not None
+    assert [step.step for step in seen] == [1, 3, 6, 8]
+    plan = read_plan(run.folder / "plan.json")
+    assert [step.side for step in seen] == [plan.size_at(step.step - 1) for step in seen]
+    assert any(" + " in name for step in seen for name in step.names)
+    assert all(len(step.views) == len(step.names) == 6 for step in seen)
+    page = (run.folder / "report.html").read_text()
+    assert page.count("pixels a side") == 4

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ import deitft
 from deitft.core.files import read_json
 from deitft.core.progress import Silent
 from deitft.core.records import parse_csv_text
-from deitft.errors import InterruptError, MissingInputError, StoppedError, TerminatedError
+from deitft.errors import InterruptError, MissingInputError, StoppedError, TerminatedError, UsageError
 
 HERE = {"device": "cpu", "threads": 1}
 
@@ -87,9 +89,9 @@ def test_stopped_again_and_again_at_every_kind_of_place(whole: Path, photos: Pat
     places = [("training", 2, 1), ("validating", 1, 1), ("validating", 1, 2)]
     places += [("looking at the val photos", 1, 1), ("looking at the test photos", 1, 1)]
     steps = []
-    for title, count, time in places:
+    for title, count, often in places:
         with fails(InterruptError, "N4") as caught:
-            deitft.resume(run, progress=signal_at(title, count, signal.SIGINT, time=time), **HERE)
+            deitft.resume(run, progress=signal_at(title, count, signal.SIGINT, time=often), **HERE)
         assert f"continue with `deitft resume {run}`" in caught.value.line
         assert record_of(run)["status"] == "stopped"
         steps.append(checkpoints(run)[-1])
@@ -211,6 +213,45 @@ def test_what_the_run_was_allowed_is_allowed_again(tmp_path: Path, make_photos) 
     deitft.resume(run, **HERE)
     assert len(parse_csv_text((run / "quarantine.csv").read_text())) == 4
     assert not (run / "probe.json").exists()
+
+
+def test_where_it_was_logged_to_it_is_logged_to_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[str, ...]] = []
+
+    def open_none(names: Sequence[str], folder: Path, **_: Any) -> list[Any]:
+        opened.append(tuple(names))
+        return []
+
+    monkeypatch.setattr("deitft.runs.train.check_loggers", lambda names: None)
+    monkeypatch.setattr("deitft.runs.fitting.open_loggers", open_none)
+    with fails(TerminatedError, "N3"):
+        finetune(photos, tmp_path, "a", log_to=("wandb",), progress=signal_at("training", 2, signal.SIGTERM))
+    with fails(TerminatedError, "N3"):
+        deitft.resume(tmp_path / "a", progress=signal_at("training", 4, signal.SIGTERM), **HERE)
+    deitft.resume(tmp_path / "a", log_to=("tensorboard",), **HERE)
+    assert opened == [("wandb",), ("wandb",), ("tensorboard",)]
+
+
+def test_a_plan_and_going_on_do_not_go_together(photos: Path, tmp_path: Path) -> None:
+    with fails(UsageError, "USAGE") as caught:
+        finetune(photos, tmp_path, "a", resume=True, dry_run=True)
+    assert "--dry-run" in caught.value.line
+
+
+def test_going_on_has_a_limit_of_its_own(photos: Path, tmp_path: Path) -> None:
+    """Training ends early and keeps the best so far; without a limit the same run would take all its steps."""
+    long = ("model.image_size=32", "train.length=20000 steps", "train.batch=16", "train.validate_every=20 steps")
+    asked = {"threads": 1, "workers": 0}
+    with fails(TerminatedError, "N3"):
+        finetune(photos, tmp_path, "a", *long, progress=signal_at("training", 2, signal.SIGTERM), **asked)
+    began = time.monotonic()
+    finetune(photos, tmp_path, "a", *long, resume=True, time_limit="30s", **asked)
+    assert time.monotonic() - began < 30
+    result = record_of(tmp_path / "a")["result"]
+    assert result["ended"] == "time limit"
+    assert 2 < result["steps"] < 20000
 
 
 def test_names_that_no_terminal_shows_are_no_obstacle(tmp_path: Path) -> None:

@@ -76,10 +76,10 @@ def test_a_limit_that_is_none(photos: Path, tmp_path: Path, text: str) -> None:
 def test_a_limited_run_is_resumed_with_its_steps(photos: Path, tmp_path: Path) -> None:
     """The flag --resume plans anew: with the number of steps that the limit gave, not those of today."""
     with fails(TerminatedError, "N3"):
-        limited(photos, tmp_path, "20s", progress=signal_at("training", 2, 15))
+        limited(photos, tmp_path, "2m", progress=signal_at("training", 2, 15))
     planned = read_plan(tmp_path / "a" / "plan.json").total_steps
     with fails(TerminatedError, "N3"):
-        limited(photos, tmp_path, "10s", progress=signal_at("training", 4, 15), resume=True)
+        limited(photos, tmp_path, "1m", progress=signal_at("training", 4, 15), resume=True)
     assert read_plan(tmp_path / "a" / "plan.json").total_steps == planned
 
 
@@ -127,13 +127,12 @@ def test_the_hard_stop_leaves_training_its_planned_time_and_the_rest_too(
     limit: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a machine as fast as measured the schedule ends by itself; what comes after still fits the limit."""
-    costs = measure.Costs(step_seconds={32: 0.1}, photo_seconds=0.001, peak_bytes=0, measured_steps=6)
     plan = SimpleNamespace(ema_decay=0.99, photos={"train": 800, "val": 100, "test": 100})
     request = SimpleNamespace(time_limit=limit, started=1000.0)
     clock = SimpleNamespace(monotonic=lambda: 1000.0)
     monkeypatch.setattr("deitft.runs.time_limit.time", clock)
     monkeypatch.setattr("deitft.runs.session.time", clock)
-    stop = time_limit.hard_stop(request, plan, costs)  # type: ignore[arg-type]
+    stop = time_limit.hard_stop(request, plan, 0.001)  # type: ignore[arg-type]
     assert stop is not None
     after = 200 * 0.001 + measure.REPORT_SECONDS
     training_ends = measure.USED_SHARE * limit - after

@@ -26,9 +26,9 @@ from deitft.reporting.report_data import (
     Pixels,
     Reliability,
     ReportData,
+    SeenStep,
     SplitTable,
     TokenPart,
-    ViewSample,
     WeightsReport,
 )
 from deitft.reporting.selection import select_photos
@@ -237,8 +237,13 @@ def sample(
         mistakes=[case(row) for row in chosen.mistakes],
         label_errors=[case(row) for row in chosen.label_errors],
         views=[
-            ViewSample(path=read(row)[0], original=read(row)[1], views=cropped_views(read(row)[1], row))
-            for row in some[:4]
+            SeenStep(
+                step=1 + 40 * number,
+                side=160,
+                views=cropped_views(read(row)[1], row),
+                names=[classes[labels[row]], f"{classes[labels[row]]} + {classes[0]}"] * 3,
+            )
+            for number, row in enumerate(some[:4])
         ],
         attention=[
             AttentionSample(

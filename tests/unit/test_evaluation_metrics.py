@@ -333,6 +333,14 @@ def test_validation_scores_are_those_a_run_is_steered_by() -> None:
     )
 
 
+def test_validation_knows_the_first_five_of_six_classes() -> None:
+    labels = np.arange(6)
+    logits = np.tile(np.arange(6, dtype=np.float32), (6, 1))  # class 5 first, class 0 last: not among five
+    scores = validation_scores(Predictions(paths=tuple("abcdef"), labels=labels, class_logits=logits))
+    assert scores["top5"] == pytest.approx(5 / 6)
+    assert scores["top1"] == pytest.approx(1 / 6)
+
+
 def test_the_calibrated_loss_does_not_see_how_large_logits_are() -> None:
     """Label smoothing and mixing make every answer unsure: that alone must not decide between two models."""
     found = drawn(heads=1)

@@ -130,7 +130,7 @@ def test_a_flood_of_photos_is_cut_to_a_page(data: ReportData) -> None:
         mistakes=[case] * 2000,
         label_errors=[case] * 2000,
         pairs=[dataclasses.replace(pair, photos=[case] * 500) for pair in data.pairs] * 10,
-        views=[dataclasses.replace(data.views[0], original=noise, views=[noise] * 50)] * 100,
+        views=[dataclasses.replace(data.views[0], views=[noise] * 50, names=["hat"] * 50)] * 100,
         attention=[dataclasses.replace(data.attention[0], image=noise)] * 100,
     )
     assert len(render_report(flood)) < 10_000_000

@@ -12,7 +12,7 @@ from training_kit import tiny_plan
 from deitft.core.progress import Silent
 from deitft.core.records import parse_csv_text
 from deitft.errors import Notice, UnavailableError, UsageError
-from deitft.training.log import CsvLog, RunLog, check_loggers, open_loggers
+from deitft.training.log import CsvLog, RunLog, check_loggers, open_loggers, scores_beside_bar
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -196,3 +196,13 @@ def test_a_missing_library_is_found_out_before_anything_is_done(monkeypatch: pyt
     with pytest.raises(UnavailableError, match="mlflow is not installed") as caught:
         check_loggers(["mlflow"])
     assert caught.value.id == "EXTRA"
+
+
+def test_the_bar_shows_the_better_of_weights_and_average() -> None:
+    verdicts = [{"top1": 0.5, "top5": 0.91, "loss": 1.0}, {"top1": 0.625, "top5": 0.9, "loss": 2.0}]
+    assert scores_beside_bar(tiny_plan(), verdicts) == {"val top-1": "62.5%", "val top-5": "91.0%"}
+    assert scores_beside_bar(tiny_plan(unlabelled=("val",)), verdicts[:1]) == {
+        "agreement top-1": "50.0%",
+        "agreement top-5": "91.0%",
+    }
+    assert scores_beside_bar(tiny_plan(), []) == {}

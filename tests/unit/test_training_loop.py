@@ -331,6 +331,7 @@ def test_the_bar_moves_once_a_step_and_shows_numbers_at_windows(tmp_path: Path) 
     assert len(shown) == 20
     assert [number for number, values in enumerate(shown, 1) if values] == [3, 5, 6, 9, 10, 12, 15, 18, 20]
     assert set(shown[2]) == {"loss", "lr", "images/s"}
+    assert [list(values) for values in run.task.judged] == [["val top-1"]] * 4
     assert len(run.task.lines) == 4
     assert run.task.lines[0].startswith("epoch 1  loss ")
 

@@ -55,3 +55,7 @@ for (const link of document.querySelectorAll("a[href^='#']")) {
     for (const part of target ? target.querySelectorAll("details:not(.shut)") : []) part.open = true;
   });
 }
+
+window.addEventListener("beforeprint", () => {
+  for (const part of document.querySelectorAll("details:not(.shut)")) part.open = true;
+});
