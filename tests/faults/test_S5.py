@@ -83,7 +83,7 @@ def named(data: ReportData, names: Sequence[str]) -> ReportData:
         pairs=[dataclasses.replace(pair, photos=[case(photo) for photo in pair.photos]) for pair in data.pairs],
         mistakes=[case(photo) for photo in data.mistakes],
         label_errors=[case(photo) for photo in data.label_errors],
-        views=[dataclasses.replace(view, path=text()) for view in data.views],
+        views=[dataclasses.replace(seen, names=[text() for _ in seen.names]) for seen in data.views],
         attention=[dataclasses.replace(photo, path=text()) for photo in data.attention],
         findings=[
             dataclasses.replace(notice, text=text(), hint=text(), files=tuple(text() for _ in notice.files))
