@@ -127,7 +127,7 @@ def attention_map(row: int, tokens: int = 2, side: int = 14) -> npt.NDArray[np.f
     return np.stack(maps).astype(np.float32)
 
 
-def cropped_views(image: Pixels, row: int, count: int = 5) -> list[Pixels]:
+def cropped_views(image: Pixels, row: int, count: int = 6) -> list[Pixels]:
     draw = np.random.default_rng(row)
     height, width = image.shape[:2]
     views = []
