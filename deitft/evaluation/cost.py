@@ -33,7 +33,7 @@ class CostSettings:
     """How to measure. The same for all models of a table.
 
     ``rounds`` is even: two passes of half of them. ``slice_seconds`` is what one model's one figure may take in
-    a round. Batches 1, 2, 4, … up to ``batch_limit`` are tried (None: 64 on a processor, 1,024 on a GPU).
+    a round. Batches 1, 2, 4, … up to ``batch_limit`` are tried (None: 32 on a processor, 1,024 on a GPU).
     """
 
     device: str = "auto"

@@ -20,14 +20,20 @@ class Cost:
     """What a contender costs, measured; None where it was not. Times in seconds, memory in bytes.
 
     ``latency`` and ``answer`` are (p50, p95) of one photo: the model alone, and from the file to the answer.
-    ``throughput`` is photos a second at ``best_batch``. ``noisy`` says why the times cannot be relied on.
+    ``throughput`` is photos a second at ``best_batch``, ``memory`` the most in use at that batch, ``memory_base``
+    the part of it that python and the libraries take (0 on a GPU). A ``…_spread`` is the distance between the
+    quartiles of the rounds. ``noisy`` says why the times cannot be relied on.
     """
 
     latency: tuple[float, float] | None = None
+    latency_spread: float | None = None
     answer: tuple[float, float] | None = None
+    answer_spread: float | None = None
     throughput: float | None = None
+    throughput_spread: float | None = None
     best_batch: int | None = None
     memory: int | None = None
+    memory_base: int | None = None
     flops: int | None = None
     noisy: str = ""
 
@@ -39,6 +45,8 @@ class Row:
     Scores are means over the seeds on the photos that judge; ``seed_sd`` is the standard deviation of top-1 over
     seeds, None of one seed. ``val`` is the mean top-1 on val: what chooses. ``training`` is the mean seconds of a
     run, ``training_memory`` the largest of them in bytes. ``why`` says what is wrong with its status.
+    ``epochs`` were trained, mean over the seeds, ``planned_epochs`` were to be. ``pixels`` a side, ``aspect`` and
+    ``crop_share`` are of the preprocessing, ``precision`` that of training.
     """
 
     label: str
@@ -48,6 +56,12 @@ class Row:
     recipe: str = ""
     teacher: str = ""
     seen: str = ""
+    epochs: float | None = None
+    planned_epochs: float | None = None
+    pixels: int | None = None
+    aspect: str = ""
+    crop_share: float | None = None
+    precision: str = ""
     seeds: tuple[int, ...] = ()
     runs: tuple[str, ...] = ()
     top1: Estimate = field(default_factory=lambda: Estimate(None))
@@ -128,8 +142,9 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Contenders on the same photos, best on val first; those that failed come last.
+    """Contenders on the same photos, best on val first (by name where val does not choose), failed ones last.
 
+    ``title`` and ``fingerprint`` are of the data that judges: the runs' own, or the photos of ``--test``.
     ``agreement`` is [K, K] for the contenders that were judged: how often two of them name the same class.
     ``front`` maps a cost ("latency", "size") to the labels that no other beats in both accuracy and that cost.
     ``notes`` are sentences about how it was measured, ``published`` the columns and rows of figures of others.

@@ -18,8 +18,13 @@ MARKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def letters(rows: Sequence[Row]) -> dict[str, str]:
-    """A letter for each contender, in the table's order."""
-    return {row.label: MARKS[number % len(MARKS)] for number, row in enumerate(rows)}
+    """A letter for each contender, in the table's order; two of them after Z: AA, AB, …"""
+    return {row.label: _letters(number) for number, row in enumerate(rows)}
+
+
+def _letters(number: int) -> str:
+    before, last = divmod(number, len(MARKS))
+    return (_letters(before - 1) if before else "") + MARKS[last]
 
 
 def drawings(data: Comparison) -> list[tuple[str, Markup]]:

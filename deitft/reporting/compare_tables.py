@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deitft.core.units import format_bytes, format_seconds
-from deitft.reporting.compare_data import Comparison, Row
+from deitft.reporting.compare_data import Comparison, Cost, Row
 from deitft.reporting.report_data import Estimate
 from deitft.reporting.tables import interval, percent
 from deitft.reporting.visible import visible
@@ -46,8 +46,50 @@ def _calibration(row: Row) -> str:
     return f"{_share(row.calibration_before)} → {_share(row.calibration_after)}"
 
 
-def _milliseconds(pair: tuple[float, float] | None) -> str:
-    return "" if pair is None else " / ".join(f"{1000 * value:.3g}" for value in pair)
+def _figure(value: float, digits: int = 3) -> str:
+    """Some digits, and never "1.2e+03"."""
+    text = f"{value:.{digits}g}"
+    return text if "e+" not in text else f"{value:.0f}"
+
+
+def _with_spread(value: float, spread: float | None) -> str:
+    """ "23.1 ± 0.41"."""
+    return _figure(value) if spread is None else f"{_figure(value)} ± {_figure(spread, 2)}"
+
+
+def _milliseconds(pair: tuple[float, float] | None, spread: float | None) -> str:
+    """ "23.1 ± 0.41 / 30.2"."""
+    if pair is None:
+        return ""
+    p50, p95 = (1000 * value for value in pair)
+    return f"{_with_spread(p50, None if spread is None else 1000 * spread)} / {_figure(p95)}"
+
+
+def _throughput(row: Row) -> str:
+    cost = row.cost
+    if cost.throughput is None:
+        return ""
+    return f"{_with_spread(cost.throughput, cost.throughput_spread)} ({cost.best_batch})"
+
+
+def _memory(row: Row) -> str:
+    cost = row.cost
+    if cost.memory is None:
+        return ""
+    return f"{format_bytes(cost.memory)}{f' ({cost.best_batch})' if cost.best_batch else ''}"
+
+
+def _epochs(row: Row) -> str:
+    """ "30", or "12 of 30" where training ended early."""
+    if row.epochs is None:
+        return ""
+    done = _figure(row.epochs)
+    planned = done if row.planned_epochs is None else _figure(row.planned_epochs)
+    return done if done == planned else f"{done} of {planned}"
+
+
+def _pixels(row: Row) -> str:
+    return "" if row.pixels is None else f"{row.pixels}, {row.aspect}" if row.aspect else str(row.pixels)
 
 
 def _status(row: Row) -> str:
@@ -74,6 +116,8 @@ SCORES = (
         lambda row: "" if row.probe is None else estimate_text(row.probe),
         lambda row: None if row.probe is None else row.probe.value,
     ),
+    Column("epochs", "epochs", _epochs, lambda row: row.epochs),
+    Column("pixels", "pixels", _pixels, lambda row: row.pixels),
     Column("seen", "weights have seen", lambda row: row.seen),
     Column("teacher", "teacher", lambda row: row.teacher),
     Column("recipe", "recipe", lambda row: row.recipe),
@@ -100,26 +144,26 @@ COSTS = (
     ),
     Column(
         "latency",
-        "latency ms, p50 / p95",
-        lambda row: _milliseconds(row.cost.latency),
+        "latency ms, p50 ± spread / p95",
+        lambda row: _milliseconds(row.cost.latency, row.cost.latency_spread),
         lambda row: row.cost.latency[0] if row.cost.latency else None,
     ),
     Column(
         "answer",
-        "photo to answer ms, p50 / p95",
-        lambda row: _milliseconds(row.cost.answer),
+        "photo to answer ms, p50 ± spread / p95",
+        lambda row: _milliseconds(row.cost.answer, row.cost.answer_spread),
         lambda row: row.cost.answer[0] if row.cost.answer else None,
     ),
     Column(
         "throughput",
-        "photos/s (batch)",
-        lambda row: "" if row.cost.throughput is None else f"{row.cost.throughput:.3g} ({row.cost.best_batch})",
+        "photos/s ± spread (batch)",
+        _throughput,
         lambda row: row.cost.throughput,
     ),
     Column(
         "memory",
-        "memory",
-        lambda row: "" if row.cost.memory is None else format_bytes(row.cost.memory),
+        "memory (batch)",
+        _memory,
         lambda row: row.cost.memory,
     ),
     Column(
@@ -159,8 +203,7 @@ def sentences(data: Comparison) -> list[str]:
 
 def markdown(data: Comparison) -> str:
     """Good enough to paste into a pull request."""
-    about = f"{data.n:,} {data.claim_split} photos, {len(data.classes)} classes, data {data.fingerprint[:12]}"
-    parts = [f"## {_plain(data.title)}", about, *_first_lines(data)]
+    parts = [f"## {_plain(data.title)}", _about(data), *_first_lines(data)]
     for columns in (SCORES, COSTS):
         kept = filled(columns, data.rows)
         if len(kept) > 1:
@@ -174,6 +217,10 @@ def markdown(data: Comparison) -> str:
         title = "<details><summary>As published, on ImageNet-1k (not measured here)</summary>"
         parts += [title, _markdown_table(columns_, rows_), "</details>"]
     return "\n\n".join(parts) + "\n"
+
+
+def _about(data: Comparison) -> str:
+    return f"{data.n:,} {data.claim_split} photos, {len(data.classes)} classes, data {data.fingerprint[:12]}"
 
 
 def _first_lines(data: Comparison) -> list[str]:
@@ -206,6 +253,8 @@ def numbers(data: Comparison) -> list[dict[str, object]]:
             "why": row.why,
         }
         line |= {"recipe": row.recipe, "teacher": row.teacher, "seen": row.seen}
+        line |= {"epochs": row.epochs, "planned_epochs": row.planned_epochs, "pixels": row.pixels}
+        line |= {"aspect": row.aspect, "crop_share": row.crop_share, "precision": row.precision}
         line |= {"seeds": " ".join(map(str, row.seeds)), "runs": " ".join(row.runs), "val_top1": row.val}
         for name in ("top1", "top5", "macro_f1", "balanced_accuracy"):
             value = getattr(row, name)
@@ -213,18 +262,29 @@ def numbers(data: Comparison) -> list[dict[str, object]]:
         line |= {"seed_sd": row.seed_sd, "probe_top1": row.probe.value if row.probe else None}
         line |= {"calibration_error_before": row.calibration_before, "calibration_error": row.calibration_after}
         line |= {"parameters": row.parameters, "size_bytes": row.size, "flops": row.cost.flops}
-        for name, pair in (("latency", row.cost.latency), ("answer", row.cost.answer)):
-            p50, p95 = pair or (None, None)
-            line |= {f"{name}_p50_seconds": p50, f"{name}_p95_seconds": p95}
-        line |= {"photos_per_second": row.cost.throughput, "best_batch": row.cost.best_batch}
-        line |= {"memory_bytes": row.cost.memory, "training_memory_bytes": row.training_memory}
+        line |= _cost_numbers(row.cost)
+        line |= {"training_memory_bytes": row.training_memory}
         line |= {"training_seconds": row.training, "money": row.money, "noisy": row.cost.noisy}
         lines.append(line)
     return lines
 
 
+def _cost_numbers(cost: Cost) -> dict[str, object]:
+    line: dict[str, object] = {}
+    times = (("latency", cost.latency, cost.latency_spread), ("answer", cost.answer, cost.answer_spread))
+    for name, pair, spread in times:
+        p50, p95 = pair or (None, None)
+        line |= {f"{name}_p50_seconds": p50, f"{name}_p95_seconds": p95, f"{name}_spread_seconds": spread}
+    line |= {"photos_per_second": cost.throughput, "photos_per_second_spread": cost.throughput_spread}
+    return line | {
+        "best_batch": cost.best_batch,
+        "memory_bytes": cost.memory,
+        "memory_base_bytes": cost.memory_base,
+    }
+
+
 def latex(data: Comparison) -> str:
-    """Both tables for a paper, by pandas."""
+    """Both tables for a paper, by pandas; below them on which photos, and what has to be said of the figures."""
     import pandas
 
     parts = []
@@ -232,4 +292,11 @@ def latex(data: Comparison) -> str:
         kept = filled(columns, data.rows)
         frame = pandas.DataFrame(cells(kept, data.rows), columns=[column.title for column in kept])
         parts.append(frame.map(visible).to_latex(index=False, escape=True))
-    return "\n".join(parts)
+    lines = "".join(f"\\item {_tex(text)}\n" for text in (_about(data), *data.notes))
+    return "\n".join([*parts, f"\\begin{{itemize}}\n{lines}\\end{{itemize}}\n"])
+
+
+def _tex(text: str) -> str:
+    """Names from outside are no markup here either."""
+    marks = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(marks.get(char, f"\\{char}" if char in "&%$#_{}" else char) for char in visible(text))

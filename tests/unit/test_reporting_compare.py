@@ -12,7 +12,7 @@ from unit.parsed_page import Page
 
 from deitft.core.files import canonical_json
 from deitft.core.records import csv_text
-from deitft.reporting.compare_data import Row
+from deitft.reporting.compare_data import Cost, Row, Verdict
 from deitft.reporting.compare_page import render_comparison, spread
 from deitft.reporting.compare_plots import letters
 from deitft.reporting.compare_tables import COSTS, SCORES, cells, filled, latex, markdown, numbers, sentences
@@ -31,6 +31,8 @@ def test_a_line_holds_every_figure_of_its_contender():
         "92.0 (89.0–95.0)",
         "11.0 → 3.0",
         "86.0 (82.0–89.0)",
+        "30",
+        "224, crop",
         "ImageNet-1k",
         "",
         "finetune",
@@ -42,14 +44,22 @@ def test_a_line_holds_every_figure_of_its_contender():
         "22.0 M",
         "88.0 MB",
         "4.6",
-        "23.1 / 30.2",
-        "31 / 40",
-        "120 (32)",
-        "700.0 MB",
+        "23.1 ± 0.4 / 30.2",
+        "31 ± 1.2 / 40",
+        "120 ± 3.1 (32)",
+        "700.0 MB (32)",
         "2.0 GB",
         "20 min",
         "0.60",
     )
+
+
+def test_epochs_that_were_not_trained_and_long_times_are_told() -> None:
+    slow = Cost(latency=(1.2345, 2.3), latency_spread=0.1234, throughput=12345.0, best_batch=8)
+    one = row(0, "a", epochs=12.0, cost=slow, aspect="")
+    (scores,), (costs,) = cells(SCORES, [one]), cells(COSTS, [one])
+    assert {"12 of 30", "224"} <= set(scores)
+    assert {"1234 ± 123 / 2300", "12345 (8)"} <= set(costs)
 
 
 def test_columns_that_nobody_fills_are_left_out_and_a_failed_run_keeps_its_reason():
@@ -80,6 +90,8 @@ def test_numbers_are_in_si_units_and_come_back_from_csv():
     assert [line["model"] for line in read] == ["deit_s", "resnet50", "vit_b", "swin_l"]
     assert float(read[0]["top1"]) == pytest.approx(0.93)
     assert float(read[0]["latency_p50_seconds"]) == pytest.approx(0.0231)
+    assert float(read[0]["latency_spread_seconds"]) == pytest.approx(0.0004)
+    assert (read[0]["epochs"], read[0]["pixels"], read[0]["aspect"]) == ("30.0", "224", "crop")
     assert read[3]["status"] == "failed"
     assert read[3]["top1"] == ""
 
@@ -98,6 +110,12 @@ def test_latex_escapes_what_would_be_markup():
     assert text.count("\\begin{tabular}") == 2
 
 
+def test_latex_says_on_which_photos_and_what_was_noisy():
+    text = latex(comparison(1, claim_split="val", notes=["The machine was noisy: 12 % by a_b."]))
+    assert "\\item 372 val photos, 10 classes" in text
+    assert "\\item The machine was noisy: 12 \\% by a\\_b." in text
+
+
 def test_every_sentence_is_there_the_choice_first():
     said = sentences(comparison())
     assert said[0].startswith("deit_s is chosen")
@@ -107,6 +125,23 @@ def test_every_sentence_is_there_the_choice_first():
 
 def test_letters_follow_the_table():
     assert letters(comparison(3).rows) == {"deit_s": "A", "resnet50": "B", "vit_b": "C", "swin_l": "D"}
+    many = list(letters([row(0, f"model {number}") for number in range(26 * 27 + 1)]).values())
+    assert [many[at] for at in (25, 26, 27, 51, 52, 701, 702)] == ["Z", "AA", "AB", "AZ", "BA", "ZZ", "AAA"]
+    assert len(set(many)) == len(many)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "Models were chosen on val."),
+        ({"claim_split": "val"}, "Models were chosen on these very photos."),
+        ({"verdict": Verdict(label="", sentence="No model is chosen.")}, "No model was chosen."),
+    ],
+)
+def test_the_page_says_who_chose_and_what_the_intervals_cover(more: dict[str, object], said: str) -> None:
+    text = Page(render_comparison(comparison(**more))).text
+    assert said in text
+    assert "the others cover photos alone" in text
 
 
 def test_the_page_holds_what_the_tables_hold():
@@ -117,7 +152,7 @@ def test_the_page_holds_what_the_tables_hold():
         "Which one to take",
         data.verdict.sentence,
         "93.0 (90.0–95.0)",
-        "23.1 / 30.2",
+        "23.1 ± 0.4 / 30.2",
         "swin_l",
         "DeiT-S",
     ):
