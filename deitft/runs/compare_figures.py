@@ -1,33 +1,32 @@
-"""Contenders on the same photos -> a comparison: scores with intervals, pairs, costs, the choice."""
+"""Contenders on the same photos -> a comparison: scores with intervals, pairs, costs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from deitft.core.records import command_line, environment, now
 from deitft.data.catalog import Catalog
 from deitft.evaluation.cost import CostReport, ModelCost
-from deitft.evaluation.decision import Candidate, decide, pareto_front
-from deitft.evaluation.decision import Verdict as Choice
-from deitft.evaluation.decision_text import Standing
+from deitft.evaluation.decision import pareto_front
 from deitft.evaluation.metrics import TOP_FIVE_FROM
 from deitft.evaluation.model_difference import TopOne, top_one
-from deitft.evaluation.model_pairs import Pair, all_pairs, seed_note
-from deitft.evaluation.requirements import judge
+from deitft.evaluation.model_pairs import Pair, all_pairs
 from deitft.evaluation.scores import ranks
 from deitft.models.published import COLUMNS, MISQUOTED, PAPERS, about
 from deitft.models.published import table as published_table
 from deitft.models.zoo import resolve as resolve_model
 from deitft.reporting import compare_data as page
 from deitft.reporting.report_data import Estimate
+from deitft.runs.compare_elsewhere import Elsewhere
+from deitft.runs.compare_notes import limits, notes
 from deitft.runs.compare_photos import agreement, class_lines, curve, disagreeing, shown_photos
 from deitft.runs.compare_request import CompareRequest
+from deitft.runs.compare_verdict import choose, figures_of, gates, judged, sentence, verdict
 from deitft.runs.finished import Contender, Finished, teacher_name
 
 LARGEST = 8
@@ -50,22 +49,25 @@ def compare_field(table: Field, request: CompareRequest) -> page.Comparison:
     first = table.contenders[0].first
     groups = first.groups(first.test)
     rows = {one.label: _row(one, table.costs, request) for one in table.contenders}
-    choice = _choice(table.contenders, rows, request) if first.has_val else None
-    standings = {one.name: one for one in choice.standings} if choice else {}
-    ordered = sorted((_judged(row, standings.get(label)) for label, row in rows.items()), key=_place)
+    chosen = choose(table.contenders, rows, request)
+    ordered = sorted(
+        (judged(row, chosen.standings.get(label)) for label, row in rows.items()),
+        key=lambda row: _place(row, by_val=chosen.choice is not None),
+    )
     by_label = {one.label: one for one in table.contenders}
     in_order = [by_label[row.label] for row in ordered]
     pairs = _pairs(in_order, groups)
     split = disagreeing(in_order)
+    title, fingerprint = _photos_of(first)
     return page.Comparison(
-        title=Path(str(first.record.data.get("path") or "runs")).name,
+        title=title,
         classes=first.plan.classes,
         n=len(first.test),
         claim_split=first.claim_split,
-        fingerprint=first.plan.data_fingerprint,
+        fingerprint=fingerprint,
         rows=[*ordered, *(page.Row(label=label, status="failed", why=why) for label, why in table.failed)],
         pairs=[_pair(pair) for pair in pairs],
-        verdict=_verdict(choice, pairs),
+        verdict=verdict(chosen, pairs, first.claim_split),
         groups=len(set(groups)) if groups else None,
         class_lines=class_lines(in_order),
         agreement=agreement(in_order),
@@ -73,27 +75,22 @@ def compare_field(table: Field, request: CompareRequest) -> page.Comparison:
         disagreeing=len(split),
         curves=[curve(one) for one in in_order],
         front={name: _front(ordered, name) for name in ("latency", "size")},
-        limits=_limits(pairs, first),
-        notes=[*table.notes, *_cost_notes(table.costs)],
+        limits=limits(pairs, chosen, first.claim_split),
+        notes=[*table.notes, *notes(in_order, ordered, table.costs)],
         published=_published(in_order),
         published_notes=[f"Often said: {claim}. In full: {truth}." for claim, truth in MISQUOTED],
-        gates=_gates(request, rows.get(choice.chosen or "") if choice else None),
+        gates=gates(request, rows.get(chosen.label)),
         command=command_line(),
         made=now(),
         environment=environment(),
     )
 
 
-def _choice(contenders: Sequence[Contender], rows: Mapping[str, page.Row], request: CompareRequest) -> Choice:
-    """The verdict, by val alone."""
-    first = contenders[0].first
-    return decide(
-        [_candidate(one, rows[one.label]) for one in contenders],
-        limits=request.limits,
-        margin=request.margin,
-        cost=request.cheapest,
-        groups=first.groups(first.val),
-    )
+def _photos_of(run: Finished) -> tuple[str, str]:
+    """What the photos that judge are called, and the fingerprint of their data."""
+    if isinstance(run, Elsewhere):
+        return run.title, run.photos
+    return Path(str(run.record.data.get("path") or "runs")).name, run.plan.data_fingerprint
 
 
 def _row(one: Contender, costs: CostReport | None, request: CompareRequest) -> page.Row:
@@ -113,6 +110,12 @@ def _row(one: Contender, costs: CostReport | None, request: CompareRequest) -> p
         recipe=plan.recipe,
         teacher=teacher_name(run),
         seen=_seen(run, entry.seen if entry else ""),
+        epochs=_mean([_epochs(seen) for seen in one.runs]),
+        planned_epochs=_mean([seen.plan.epochs for seen in one.runs]),
+        pixels=plan.preprocessing.size,
+        aspect=plan.preprocessing.aspect,
+        crop_share=plan.preprocessing.crop_share,
+        precision=plan.precision,
         seeds=one.seeds,
         runs=tuple(seen.folder.name for seen in one.runs),
         top1=_estimate(top1),
@@ -131,6 +134,12 @@ def _row(one: Contender, costs: CostReport | None, request: CompareRequest) -> p
         money=None if request.price is None or training is None else request.price * training / 3600,
         cost=_shown_cost(cost, costs),
     )
+
+
+def _epochs(run: Finished) -> float:
+    """Passes over train that were made: fewer than planned where a run ended early."""
+    steps = run.record.result.get("steps")
+    return run.plan.epochs if not isinstance(steps, int) else steps / run.plan.steps_per_epoch
 
 
 def _estimate(found: TopOne) -> Estimate:
@@ -197,56 +206,21 @@ def _shown_cost(found: ModelCost | None, costs: CostReport | None) -> page.Cost:
     latency, photo, throughput = found.latency, found.photo, found.throughput
     return page.Cost(
         latency=(latency.p50 / 1000, latency.p95 / 1000) if latency else None,
+        latency_spread=latency.spread / 1000 if latency else None,
         answer=(photo.p50 / 1000, photo.p95 / 1000) if photo else None,
+        answer_spread=photo.spread / 1000 if photo else None,
         throughput=throughput.images_per_second if throughput else None,
+        throughput_spread=throughput.spread if throughput else None,
         best_batch=throughput.batch if throughput else None,
         memory=found.memory.best_bytes if found.memory else None,
+        memory_base=found.memory.base_bytes if found.memory else None,
         flops=found.flops,
         noisy="; ".join(costs.noise.reasons) if costs.noise.noisy else "",
     )
 
 
-def figures_of(row: page.Row) -> dict[str, float | None]:
-    """Costs by the names that limits use."""
-    latency = row.cost.latency
-    return {
-        "latency_ms": 1000 * latency[0] if latency else None,
-        "latency_p95_ms": 1000 * latency[1] if latency else None,
-        "photos_per_second": row.cost.throughput,
-        "size_mb": row.size / 1e6 if row.size is not None else None,
-        "memory_mb": row.cost.memory / 1e6 if row.cost.memory is not None else None,
-        "training_memory_mb": row.training_memory / 1e6 if row.training_memory is not None else None,
-        "training_minutes": row.training / 60 if row.training is not None else None,
-        "cost": row.money,
-        "parameters_m": row.parameters / 1e6 if row.parameters is not None else None,
-        "gflops": row.cost.flops / 1e9 if row.cost.flops is not None else None,
-    }
-
-
-def _candidate(one: Contender, row: page.Row) -> Candidate:
-    """A contender as the verdict sees it: val alone, and costs."""
-    run = one.first
-    probe: Any = (run.metrics.get("probe") or {}).get("val_right")
-    right = np.array([letter == "1" for letter in probe], np.bool_) if probe else None
-    return Candidate(name=one.label, val=one.right("val"), probe=_val_order(run, right), figures=figures_of(row))
-
-
-def _val_order(run: Finished, right: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
-    """The frozen probe's answers are kept in the order of the catalog, contenders are read by content."""
-    if right is None or len(right) != len(run.val):
-        return None
-    return right[run.val_places]
-
-
-def _judged(row: page.Row, standing: Standing | None) -> page.Row:
-    if standing is not None and standing.status == "undertrained" and standing.probe_top1 is not None:
-        below = f"{standing.top1:.1%} on val, its own frozen probe {standing.probe_top1:.1%}"
-        return replace(row, status="undertrained", why=below)
-    return row
-
-
-def _place(row: page.Row) -> tuple[bool, float, str]:
-    return row.status == "undertrained", -(row.val or 0.0), row.label
+def _place(row: page.Row, *, by_val: bool) -> tuple[bool, float, str]:
+    return row.status == "undertrained", -(row.val or 0.0) if by_val else 0.0, row.label
 
 
 def _pairs(contenders: Sequence[Contender], groups: Sequence[str] | None) -> tuple[Pair, ...]:
@@ -267,42 +241,8 @@ def _pair(pair: Pair) -> page.Pair:
         difference=Estimate(found.difference, found.low, found.high),
         p=found.p,
         p_holm=pair.p,
-        sentence=_sentence(pair.sentence),
+        sentence=sentence(pair.sentence),
     )
-
-
-def _sentence(text: str) -> str:
-    """A sentence that begins with a large letter, unless with a model's name, and ends."""
-    first = text.partition(" ")[0]
-    begun = text[:1].upper() + text[1:] if first in ("with", "without", "if", "no") else text
-    return begun if begun.endswith((".", "?", "!")) else f"{begun}."
-
-
-def _verdict(choice: Choice | None, pairs: Sequence[Pair]) -> page.Verdict:
-    if choice is None:
-        return page.Verdict(label="", sentence="No model is chosen: there are no val photos to choose by.")
-    first, *others = choice.sentences
-    changes = len(choice.changes)
-    kept = len(others) - changes
-    return page.Verdict(
-        label=choice.chosen or "",
-        sentence=_sentence(first),
-        reasons=[*map(_sentence, others[:kept]), *_better_on_test(choice.chosen, pairs)],
-        changes=[_sentence(text) for text in others[kept:]],
-    )
-
-
-def _better_on_test(chosen: str | None, pairs: Sequence[Pair]) -> list[str]:
-    """Who was shown to be better than the chosen one by the photos that judge: val says something else."""
-    better = [pair.a for pair in pairs if pair.b == chosen and pair.found.low > 0]
-    better += [pair.b for pair in pairs if pair.a == chosen and pair.found.high < 0]
-    if not better:
-        return []
-    names = " and ".join(better)
-    return [
-        f"{names} did better than {chosen} on test, by more than chance explains. The choice is still val's: "
-        "one made by test would flatter itself. More val photos, or more seeds, would settle it."
-    ]
 
 
 def _front(rows: Sequence[page.Row], name: str) -> list[str]:
@@ -318,44 +258,3 @@ def _published(contenders: Sequence[Contender]) -> tuple[Sequence[str], Sequence
     """What others have published of these architectures, then DeiT's paper and its rivals."""
     near = about(one.first.plan.model for one in contenders)
     return COLUMNS, published_table([*near, *(row for row in PAPERS if row not in near)])
-
-
-def _gates(request: CompareRequest, chosen: page.Row | None) -> list[tuple[str, bool, str]]:
-    """What was required of the chosen model, on the photos that judge; the limits, where nobody keeps them."""
-    if chosen is None:
-        return [
-            (str(one), False, f"no model was chosen that keeps {one}") for one in (*request.limits, *request.gates)
-        ]
-    figures = figures_of(chosen) | {
-        "top1": chosen.top1.value,
-        "top5": chosen.top5.value,
-        "macro_f1": chosen.macro_f1.value,
-        "balanced_accuracy": chosen.balanced_accuracy.value,
-        "calibration_error": chosen.calibration_after,
-    }
-    return [(str(one.requirement), one.met, one.sentence) for one in judge(request.gates, figures)]
-
-
-def _limits(pairs: Sequence[Pair], first: Finished) -> list[str]:
-    note = seed_note([pair.found for pair in pairs])
-    photos = "photos" if first.claim_split == "test" else f"{first.claim_split} photos"
-    return [
-        f"Intervals cover which {photos} happened to be there, and which seed: not another shop, camera, season.",
-        "Models were chosen on val, and test only reports. Choose by test now, and it becomes a second val.",
-        "Macro-F1 and balanced accuracy are means of the seeds' figures and intervals; seeds are not in those.",
-        *([_sentence(note)] if note else []),
-    ]
-
-
-def _cost_notes(costs: CostReport | None) -> list[str]:
-    if costs is None:
-        return []
-    machine: Mapping[str, Any] = costs.machine
-    asked = f"{machine.get('name') or machine.get('device')}, {machine.get('precision')}"
-    about = f"Costs: {asked}, {machine.get('threads')} threads, {costs.photos} photos, measured {costs.measured}; "
-    first, *others = costs.noise.reasons or ("",)
-    noisy = f"{first}{f', and {len(others)} more signs of it' if others else ''}"
-    return [
-        *([f"The machine was noisy, times are not to be relied on: {noisy}."] if costs.noise.noisy else []),
-        f"{about}FLOPs by {costs.counter}.",
-    ]
