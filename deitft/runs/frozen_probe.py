@@ -22,13 +22,13 @@ from deitft.data.catalog import TEST, TRAIN, VAL
 from deitft.data.photo_cache import default_cache_dir
 from deitft.data.photos import PhotoSet
 from deitft.evaluation.baselines import Probe, frozen_features, probe
+from deitft.evaluation.model_difference import top_one
 from deitft.evaluation.predictions import Ints, Logits
 from deitft.evaluation.scores import ranks
-from deitft.evaluation.statistics import wilson_interval
 from deitft.models.build import Classifier
 from deitft.recipe.plan_types import Plan
 from deitft.runs.feature_cache import features_file, kept_whole
-from deitft.runs.judge import eval_batch, eval_stream, few_photos
+from deitft.runs.judge import eval_batch, eval_stream, few_photos, groups_of
 from deitft.runs.prepare import Prepared
 from deitft.runs.request import TrainRequest
 from deitft.runs.session import Session
@@ -103,8 +103,7 @@ def probe_start(session: Session) -> dict[str, Any]:
     test_features, test_labels = seen["test"]
     if len(test_labels):
         right = _fused_right(probes, test_features, test_labels)
-        interval = wilson_interval(int(right.sum()), len(right))
-        record |= {"top1": float(right.mean()), "interval": list(interval)}
+        record |= _shown(session, right, sets["test"])
     elif not len(val_labels):
         record |= _blind(session, few, train_features[0])
     return record
@@ -147,12 +146,15 @@ def _blind(session: Session, photos: PhotoSet, features: Logits) -> dict[str, An
     """Where nothing is held out: each train photo by a probe that has not seen it."""
     catalog, labels = session.prepared.catalog, np.asarray(photos.labels)
     said = by_others(catalog, catalog.rows_of(photos.paths), features, seed=session.plan.seed).argmax(axis=1)
-    right = int((said == labels).sum())
-    return {
-        "top1": right / len(labels),
-        "interval": list(wilson_interval(right, len(labels))),
+    return _shown(session, said == labels, photos) | {
         "note": "each train photo by a probe of the other photos",
     }
+
+
+def _shown(session: Session, right: npt.NDArray[np.bool_], photos: PhotoSet) -> dict[str, Any]:
+    """Top-1 and its interval, of whole groups where some were declared: as the trained model's."""
+    found = top_one(right, groups_of(session, photos.paths))
+    return {"top1": found.top1, "interval": [found.low, found.high]}
 
 
 def probe_record(session: Session) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -113,7 +114,7 @@ def judge(session: Session) -> Judged:
             temperature=fitted.temperature,
             split=name,
             majority_class=majority,
-            groups=_groups(session, found[name]),
+            groups=groups_of(session, found[name].paths),
             contents=_contents(session, found[name]),
             seed=plan.seed,
         )
@@ -132,13 +133,13 @@ def judge(session: Session) -> Judged:
     )
 
 
-def _groups(session: Session, predictions: Predictions) -> list[str] | None:
+def groups_of(session: Session, paths: Sequence[str]) -> list[str] | None:
     """What was declared to belong together: intervals then draw whole groups. None where nothing was."""
     catalog = session.prepared.catalog
     if catalog.groups is None:
         return None
-    groups = catalog.groups[catalog.rows_of(predictions.paths)].tolist()
-    return alone(groups, predictions.paths) if any(groups) else None
+    groups = catalog.groups[catalog.rows_of(paths)].tolist()
+    return alone(groups, paths) if any(groups) else None
 
 
 def _contents(session: Session, predictions: Predictions) -> list[bytes]:

@@ -9,6 +9,8 @@ import pytest
 from run_kit import ONE_THREAD, finetune, fingerprints, write_photos
 
 import deitft
+from deitft.core.files import read_json
+from deitft.evaluation.statistics import wilson_interval
 from deitft.runs import frozen_probe
 
 SMALL = ("model.image_size=64", "train.length=2 steps", "train.batch=8", "train.validate_every=1 epochs")
@@ -65,3 +67,20 @@ def test_what_may_change_a_bit_is_looked_at_again(tmp_path: Path, asked: dict[st
     assert to_look_at(*SMALL, "train.micro_batch=4")
     assert to_look_at(*SMALL, threads=2)
     assert to_look_at(*SMALL, seed=1), "other splits"
+
+
+def test_the_probe_of_grouped_photos_has_an_interval_of_groups(tmp_path: Path) -> None:
+    """Five photos of one article are no more witnesses for the baseline than for the model beside it."""
+    photos = write_photos(tmp_path / "photos", 60)
+    short = ("model.image_size=32", "train.length=2 steps", "train.batch=16", "model.head_start=probe")
+    intervals = []
+    for name, group_by in (("single", None), ("grouped", r"(\d{3})\d\.jpg")):
+        finetune(photos, tmp_path / "runs", name, *short, group_by=group_by)
+        probe = read_json(tmp_path / "runs" / name / "probe.json")
+        metrics = read_json(tmp_path / "runs" / name / "metrics.json")
+        assert isinstance(probe, dict)
+        assert isinstance(metrics, dict)
+        n = metrics["test"]["n"]
+        plain = wilson_interval(round(probe["top1"] * n), n)
+        intervals.append(tuple(probe["interval"]) == pytest.approx(plain))
+    assert intervals == [True, False]
