@@ -10,7 +10,7 @@ import errno
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -85,6 +85,12 @@ class PhotoSet:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def part(self, rows: range) -> PhotoSet:
+        """Consecutive photos of it as a set of their own."""
+        here = slice(rows.start, rows.stop)
+        digests = None if self.digests is None else self.digests[here]
+        return replace(self, paths=self.paths[here], labels=self.labels[here], digests=digests)
 
     def read(self, index: int) -> Content | Lost:
         """The whole content of one photo, compared with its digest where there is one.

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -312,26 +313,59 @@ class EvalStream:
             StorageError, DataError: a photo cannot be had, and there is no ``on_bad``.
             StoppedError: a worker died (id N5).
         """
-        workers = min(self.workers, -(-len(self.photos) // self.batch))
-        source = fetch(self._reader, self._requests(), workers=workers)
+        source = self._fetch(self._batches(range(len(self.photos))))
         try:
-            for loaded in source:
-                for fault in loaded.faults:
-                    hint = f"restore it and {self.way_on}"
-                    error = _photo_error(self.photos, fault, during="evaluation", place="", hint=hint)
-                    if self.on_bad is None:
-                        raise error
-                    self.on_bad(self.photos.paths[fault.index], error)
-                if loaded.indices:
-                    yield loaded.images, torch.tensor(loaded.indices)
+            yield from self.views(source)
         finally:
             _close(source)
 
-    def _requests(self) -> Iterator[list[Request]]:
+    def in_parts(self, size: int) -> Generator[EvalStream, None, None]:
+        """Streams of ``size`` photos after ``size`` photos, each to be gone through once before the next is asked
+        for. The workers are the same for all of them, and read ahead into the next. To be closed where not all
+        are asked for. A batch ends where a part ends.
+        """
+        parts = [range(len(self.photos))[start : start + size] for start in range(0, len(self.photos), size)]
+        source = self._fetch(batch for part in parts for batch in self._batches(part))
+        try:
+            for part in parts:
+                count = sum(1 for _ in self._batches(part))
+                yield EvalPart(self, part, islice(source, count))
+        finally:
+            _close(source)
+
+    def views(self, source: Iterator[Loaded]) -> Iterator[tuple[Tensor, Tensor]]:
+        """What was loaded, as ``__iter__`` gives it."""
+        for loaded in source:
+            for fault in loaded.faults:
+                hint = f"restore it and {self.way_on}"
+                error = _photo_error(self.photos, fault, during="evaluation", place="", hint=hint)
+                if self.on_bad is None:
+                    raise error
+                self.on_bad(self.photos.paths[fault.index], error)
+            if loaded.indices:
+                yield loaded.images, torch.tensor(loaded.indices)
+
+    def _fetch(self, batches: Iterator[range]) -> Iterator[Loaded]:
+        workers = min(self.workers, -(-len(self.photos) // self.batch))
+        requests = ([Request(index, 0, self.pre.size) for index in batch] for batch in batches)
+        return fetch(self._reader, requests, workers=workers)
+
+    def _batches(self, rows: range) -> Iterator[range]:
         first, every = self.turn
-        for start in range(first * self.batch, len(self.photos), every * self.batch):
-            stop = min(start + self.batch, len(self.photos))
-            yield [Request(index, 0, self.pre.size) for index in range(start, stop)]
+        for start in range(first * self.batch, len(rows), every * self.batch):
+            yield rows[start : start + self.batch]
+
+
+class EvalPart(EvalStream):
+    """Some photos of a stream, whose views come out of the workers of the whole. It can be gone through once."""
+
+    def __init__(self, whole: EvalStream, rows: range, source: Iterator[Loaded]) -> None:
+        super().__init__(whole.photos.part(rows), whole.pre, batch=whole.batch)
+        self._whole, self._first, self._source = whole, rows.start, source
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, indices in self._whole.views(self._source):
+            yield images, indices - self._first
 
 
 def _photo_error(photos: PhotoSet, fault: Fault, *, during: str, place: str, hint: str) -> DeitftError:

@@ -33,11 +33,13 @@ def predict(
 
     A photo that was named and cannot be read is an error; one found in a folder is listed as such and the
     others go on. With ``out`` (a CSV file) the answers are written as they come, and the same command goes on
-    where it was interrupted.
+    where it was interrupted: paths that are in it are not asked again. ``out`` with ".json" behind its name says
+    which model answers.
 
     Raises:
         MissingInputError: no such run, path, or no photos there.
         DataError: a named photo cannot be read.
+        OutputError: ``out`` cannot be written, holds something else, or answers of another model.
     """
     from deitft.runs.predicting import predict_photos
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from deitft.bundle.format import load_bundle
 from deitft.compute.device import Machine, choose
-from deitft.core.progress import Progress, Silent, StopFlag
+from deitft.core.progress import Progress, Silent, StopFlag, Task
 from deitft.data.photos import PhotoSet
 from deitft.data.places import Places
 from deitft.data.stream import EvalStream
@@ -90,24 +91,48 @@ class LoadedClassifier:
     ) -> Predictions:
         """Logits for every photo of a set, each exactly once, in the set's order."""
         talk = progress or Silent()
-        stream = EvalStream(
+        with talk.task(title, len(photos), unit="photos") as task:
+            return self._look(self._stream(photos, batch, on_bad), task, StopFlag() if stop is None else stop)
+
+    def in_parts(
+        self,
+        photos: PhotoSet,
+        size: int,
+        *,
+        batch: int | None,
+        task: Task,
+        stop: StopFlag,
+        on_bad: Callable[[str, DeitftError], None],
+    ) -> Generator[Predictions, None, None]:
+        """``predictions`` of a set of any length, of ``size`` photos at a time: no more are in memory. ``task`` is
+        one for all of them, and so are the data workers. To be closed where it is not gone through.
+        """
+        with closing(self._stream(photos, batch, on_bad).in_parts(size)) as parts:
+            for part in parts:
+                yield self._look(part, task, stop)
+
+    def _stream(
+        self, photos: PhotoSet, batch: int | None, on_bad: Callable[[str, DeitftError], None] | None
+    ) -> EvalStream:
+        return EvalStream(
             photos,
             self.bundle.preprocessing,
             batch=batch or default_batch(self.machine),
             workers=self.machine.workers if len(photos) > 32 else 0,
             on_bad=on_bad,
         )
-        with talk.task(title, len(photos), unit="photos") as task:
-            return predict(
-                self.classifier,
-                stream,
-                pre=self.bundle.preprocessing,
-                device=self.machine.device,
-                precision=self.machine.precision,
-                channels_last=False,
-                task=task,
-                stop=StopFlag() if stop is None else stop,  # a flag that is not set is false
-            )
+
+    def _look(self, stream: EvalStream, task: Task, stop: StopFlag) -> Predictions:
+        return predict(
+            self.classifier,
+            stream,
+            pre=self.bundle.preprocessing,
+            device=self.machine.device,
+            precision=self.machine.precision,
+            channels_last=False,
+            task=task,
+            stop=stop,
+        )
 
     def predict(
         self,

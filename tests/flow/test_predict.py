@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from photo_kit import untouched
 from run_kit import CLASSES, Zygote, fails, finetune, signal_at, write_photos
+from safetensors.torch import load_file, save_file
 
 import deitft
 from deitft.cli.app import main
-from deitft.core.progress import Silent
+from deitft.core.files import sha256_file
+from deitft.core.progress import Silent, SilentTask, Task
 from deitft.core.records import parse_csv_text
+from deitft.data import stream
+from deitft.data.loading import fetch
 from deitft.errors import DataError, MissingInputError, OutputError, StorageError, TerminatedError
 from deitft.evaluation.predictions import load_predictions
 from deitft.runs import predicting
@@ -137,13 +143,14 @@ def test_a_file_of_answers_goes_on_where_a_kill_left_it(
     assert len(rows_of(control)) == 96
     line = ["predict", whole, photos, "--out", out, "--threads", "1", "--workers", "0"]
     patch = {"deitft.runs.predicting.CHUNK": 20}
-    command = zygote.start(*line, patch=patch, at=("photos 41 to 60", 1, "signal SIGKILL"))
+    command = zygote.start(*line, patch=patch, at=("looking at photos", 41, "signal SIGKILL"))
     assert command.wait() == -signal.SIGKILL
     assert len(rows_of(out)) == 40
     rest = control.read_bytes()[out.stat().st_size :]
     for half in (b"", rest[:1], rest[:30], rest[: rest.index(b"\n")]):
         copy = tmp_path / "copy.csv"
         copy.write_bytes(out.read_bytes() + half)
+        shutil.copy(f"{out}.json", f"{copy}.json")
         table = deitft.predict(whole, [photos], out=copy, **HERE)
         assert (table.reused, table.rows) == (40, [])
         assert copy.read_bytes() == control.read_bytes()
@@ -164,9 +171,12 @@ def test_a_signal_ends_it_between_photos(
 ) -> None:
     monkeypatch.setattr(predicting, "CHUNK", 40)
     out = tmp_path / "answers.csv"
-    with fails(TerminatedError, "N3"):
-        deitft.predict(whole, [photos], out=out, progress=signal_at("photos 41", 1, signal.SIGTERM), **HERE)
+    with fails(TerminatedError, "N3") as caught:
+        deitft.predict(
+            whole, [photos], out=out, progress=signal_at("looking at photos", 41, signal.SIGTERM), **HERE
+        )
     assert len(rows_of(out)) == 40
+    assert f"72 of 96 photos were looked at; 40 answers are in {out}" in caught.value.what
     assert deitft.predict(whole, [photos], out=out, **HERE).reused == 40
     assert len({row["path"] for row in rows_of(out)}) == len(rows_of(out)) == 96
 
@@ -223,6 +233,112 @@ def test_answers_of_two_models_do_not_mix(whole: Path, some: Path, tmp_path: Pat
         deitft.predict(whole, [some], out=out, **HERE)
     assert "answers of another model" in caught.value.what
     assert out.read_bytes() == before
+
+
+def test_another_model_of_the_same_classes_does_not_take_up_the_answers(
+    whole: Path, some: Path, tmp_path: Path
+) -> None:
+    """A folder is trained on again, and the same command follows: old answers are not the new model's."""
+    out = tmp_path / "answers.csv"
+    deitft.predict(whole, [some / "0.jpg"], out=out, **HERE)
+    before = out.read_bytes()
+    again = tmp_path / "again"
+    shutil.copytree(whole / "best", again)
+    assert deitft.predict(again, [some], out=tmp_path / "other.csv", **HERE).fresh == 9
+    assert deitft.predict(again, [some / "0.jpg"], out=out, **HERE).reused == 1  # the same bundle elsewhere
+    manifest = json.loads((again / "deitft.json").read_text())
+    weights = load_file(again / "model.safetensors")
+    weights["head.bias"] += 1
+    save_file(weights, again / "model.safetensors", metadata={"format": "pt"})
+    retrained = {"sha256": sha256_file(again / "model.safetensors")}
+    colder = {"temperature": manifest["temperature"] * 1.5}
+    for change, word in ((retrained, "weights"), (retrained | colder, "weights, temperature")):
+        (again / "deitft.json").write_text(json.dumps(manifest | change))
+        with fails(OutputError, "OUT") as caught:
+            deitft.predict(again, [some], out=out, **HERE)
+        assert f"answers of another model (with other {word})" in caught.value.what
+        assert out.read_bytes() == before
+    deitft.predict(again, [some], out=tmp_path / "again.csv", **HERE)
+
+
+def test_answers_that_do_not_say_whose_they_are_are_not_taken_up(whole: Path, some: Path, tmp_path: Path) -> None:
+    out, note = tmp_path / "answers.csv", tmp_path / "answers.csv.json"
+    deitft.predict(whole, [some / "0.jpg"], out=out, **HERE)
+    before = out.read_bytes()
+    kept = note.read_bytes()
+    note.unlink()
+    with fails(OutputError, "OUT") as caught:
+        deitft.predict(whole, [some], out=out, **HERE)
+    assert "answers.csv.json is not beside it" in caught.value.what
+    for other in ("{}", "mine", '{"format": "deitft answers", "model": 1}'):
+        for name in (out, tmp_path / "new.csv"):
+            Path(f"{name}.json").write_text(other)
+            with fails(OutputError, "OUT"):
+                deitft.predict(whole, [some], out=name, **HERE)
+        assert note.read_text() == other
+        assert not (tmp_path / "new.csv").exists()
+    assert out.read_bytes() == before
+    note.write_bytes(kept)
+    assert deitft.predict(whole, [some], out=out, **HERE).reused == 1
+    out.unlink()  # what is left of earlier answers does not hinder new ones
+    assert deitft.predict(whole, [some], out=out, **HERE).reused == 0
+
+
+def test_how_many_answers_were_there_is_said(
+    whole: Path, some: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["predict", str(whole), "--out", str(tmp_path / "answers.csv"), "--threads", "1", "--workers", "0"]
+    assert main([*line, str(some / "0.jpg")]) == 0
+    assert "there already" not in "".join(capsys.readouterr())
+    assert main([*line, str(some / "more")]) == 0  # others: none of these was there
+    assert "there already" not in "".join(capsys.readouterr())
+    assert main([*line, str(some)]) == 0
+    said = capsys.readouterr()
+    assert "Photos   9 (5 were there already)" in said.out
+    assert "5 of 9 photos were there already" in said.err
+    assert main([*line, str(some), "--json", "--quiet"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["answered"], printed["reused"]) == (0, 9)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_many_photos_are_one_task_and_one_crew(
+    whole: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """How far, of how many, however the file is written; bad photos count. The same answers as in one piece."""
+    some = tmp_path / "some"
+    shutil.copytree(photos, some)
+    (some / "hat" / "bad.jpg").write_bytes(b"<!doctype html>")
+    here = {**HERE, "workers": workers}
+    one = deitft.predict(whole, [some], out=tmp_path / "one.csv", **here)
+    monkeypatch.setattr(predicting, "CHUNK", 33)
+    crews: list[int] = []
+    monkeypatch.setattr(stream, "fetch", lambda *a, **k: crews.append(k["workers"]) or fetch(*a, **k))
+    heard = Heard()
+    table = deitft.predict(whole, [some], out=tmp_path / "parts.csv", progress=heard, **here)
+    assert heard.moved == {("looking at photos", 97): 97}
+    assert crews == [workers]
+    assert (table.fresh, len(table.failed)) == (one.fresh, len(one.failed)) == (96, 1)
+    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+
+
+class Heard(Silent):
+    """How far each task with an end came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moved: dict[tuple[str, int], int] = {}
+
+    @contextlib.contextmanager
+    def task(self, title: str, total: int | None = None, *, unit: str = "") -> Iterator[Task]:
+        heard = self
+
+        class Moving(SilentTask):
+            def advance(self, count: int = 1, **shown: float | str) -> None:
+                if total is not None:
+                    heard.moved[title, total] = heard.moved.get((title, total), 0) + count
+
+        yield Moving()
 
 
 def test_a_place_that_cannot_be_had_is_told_before_a_photo_is_opened(
