@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
@@ -9,8 +10,10 @@ import typer
 from deitft.cli import console, endings, options
 from deitft.cli.bars import open_progress
 from deitft.cli.work import show
+from deitft.errors import UsageError
 
 PANEL = "Look around"
+RUNS_DIR = Path("runs")
 
 recipes = endings.group("List, show and copy the shipped recipes.", invoke_without_command=True)
 runs = endings.group("List and remove runs.", invoke_without_command=True)
@@ -22,6 +25,17 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(runs, name="runs", rich_help_panel=PANEL)
     app.command(rich_help_panel=PANEL)(models)
     app.command(rich_help_panel=PANEL)(env)
+
+
+def _behind_the_verb(ctx: typer.Context, typed: Mapping[str, bool]) -> None:
+    """Options of a group are those of its list; before another verb they would be dropped in silence.
+
+    Raises:
+        UsageError: there is one (id USAGE).
+    """
+    for name in (name for name, given in typed.items() if given):
+        words = f"{ctx.command_path} {ctx.invoked_subcommand}"
+        raise UsageError(f"{name} stands before the verb", f"write it behind `{words}`", id="USAGE")
 
 
 def models(json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False) -> None:
@@ -41,9 +55,13 @@ def env(json: options.Json = False, quiet: options.Quiet = False, debug: options
 
 
 @recipes.callback(invoke_without_command=True)
-def _recipes(ctx: typer.Context) -> None:
+def _recipes(
+    ctx: typer.Context, json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False
+) -> None:
     if ctx.invoked_subcommand is None:
-        recipes_list()
+        recipes_list(json=json, quiet=quiet)
+    else:
+        _behind_the_verb(ctx, {"--json": json, "--quiet": quiet})
 
 
 @recipes.command("list")
@@ -90,14 +108,22 @@ def recipes_copy(
 
 
 @runs.callback(invoke_without_command=True)
-def _runs(ctx: typer.Context) -> None:
+def _runs(
+    ctx: typer.Context,
+    runs_dir: options.RunsDir = RUNS_DIR,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
     if ctx.invoked_subcommand is None:
-        runs_list()
+        runs_list(runs_dir, json=json, quiet=quiet)
+    else:
+        _behind_the_verb(ctx, {"--runs-dir": runs_dir != RUNS_DIR, "--json": json, "--quiet": quiet})
 
 
 @runs.command("list")
 def runs_list(
-    runs_dir: options.RunsDir = Path("runs"),
+    runs_dir: options.RunsDir = RUNS_DIR,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -111,7 +137,7 @@ def runs_list(
 @runs.command("rm")
 def runs_rm(
     names: options.RunNames,
-    runs_dir: options.RunsDir = Path("runs"),
+    runs_dir: options.RunsDir = RUNS_DIR,
     yes: options.Yes = False,
     json: options.Json = False,
     quiet: options.Quiet = False,

@@ -57,7 +57,15 @@ def test_recipes_list_show_copy(call, tmp_path: Path, monkeypatch) -> None:
     for words in (["recipes"], ["recipes", "list"]):
         listed = call(*words).out
         assert all(f"\n{name} " in listed or f"\n{name}\n" in listed for name in names)
-    assert [item["name"] for item in json.loads(call("recipes", "list", "--json").out)] == names
+    for words in (
+        ["recipes", "list", "--json"],
+        ["recipes", "--json"],
+        ["recipes", "--quiet", "--json", "--debug"],
+    ):
+        assert [item["name"] for item in json.loads(call(*words).out)] == names
+    said = call("recipes", "--json", "show", "finetune")  # it would be dropped in silence
+    assert (said.code, said.out) == (2, "")
+    assert "--json stands before the verb — write it behind `deitft recipes show`" in said.err
 
     shown = call("recipes", "show", "finetune").out
     original = next(info.path for info in shipped_recipes() if info.name == "finetune").read_text()
@@ -118,6 +126,10 @@ def test_runs_are_listed_broken_ones_too(call, tmp_path: Path, monkeypatch) -> N
     assert "broken" in rows["broken"]
     assert "not valid JSON" in rows["broken"]
     data = {item["name"]: item for item in json.loads(call("runs", "list", "--json").out)}
+    for words in (["runs", "--json"], ["runs", "--runs-dir", "../elsewhere", "--json"], ["runs", "--json", "-q"]):
+        here = call(*words)
+        assert (here.code, here.err) == (0, "")
+        assert {item["name"] for item in json.loads(here.out)} == (set() if "../elsewhere" in words else set(data))
     assert data["finetune-1"]["result"] == {"split": "test", "top1": 0.912}
     assert data["broken"]["error"]["id"] == "S6"
 
@@ -135,6 +147,9 @@ def test_rm_deletes_what_was_named_and_nothing_else(call, tmp_path: Path, monkey
     assert removed["path"] == "runs/finetune-2"
     assert removed["bytes"] > 1000
     assert sorted(path.name for path in Path("runs").iterdir()) == ["finetune-1"]
+    elsewhere = call("runs", "--runs-dir", "elsewhere", "rm", "finetune-1", "--yes")
+    assert elsewhere.code == 2  # else the run of that name would go that is here
+    assert "--runs-dir stands before the verb" in elsewhere.err
     assert kept.is_dir()
     assert call("runs", "rm", "runs/finetune-1", "--yes").code == 0
     assert not kept.exists()

@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import typer
 
 import deitft
 from deitft.cli.app import app
+from deitft.jobs import inventory
 
 GOLDEN = Path(__file__).parent / "golden_options.json"
 ENDS_HERE = {"json", "quiet", "debug", "help", "format"}  # of the command line alone
@@ -58,13 +59,36 @@ def test_no_option_comes_goes_or_changes_unseen() -> None:
     assert json.loads(GOLDEN.read_text()) == json.loads(text)
 
 
-@pytest.mark.parametrize(
-    "verb", ["check", "pack", "finetune", "pretrain", "resume", "evaluate", "predict", "compare"]
-)
+JOBS = ("check", "pack", "finetune", "pretrain", "resume", "teacher-cache", "evaluate", "predict", "compare")
+FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, str]]] = {
+    **{verb: (getattr(deitft, verb.replace("-", "_")), {}) for verb in JOBS},
+    "models": (inventory.models, {}),
+    "env": (inventory.env, {}),
+    "recipes list": (inventory.recipes, {}),
+    "recipes show": (inventory.recipe_text, {"recipe": "name"}),
+    "recipes copy": (inventory.copy_recipe, {"recipe": "name"}),
+    "runs list": (inventory.runs, {}),
+    "runs rm": (inventory.find_run, {"names": "name"}),  # of each, which then goes
+}
+"""What a verb calls, and what is typed under another name than the function's."""
+
+
+def keywords_of(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
+    return {name: item for name, item in inspect.signature(function).parameters.items() if name != "progress"}
+
+
+def test_no_verb_is_left_out() -> None:
+    assert set(FUNCTIONS) == set(dict(verbs()))
+    assert keywords_of(inventory.recipe_text) == keywords_of(inventory.recipe_record)  # `recipes show --json`
+
+
+@pytest.mark.parametrize("verb", FUNCTIONS)
 def test_options_are_the_keywords_of_the_python_function(verb: str) -> None:
-    function = getattr(importlib.import_module(f"deitft.jobs.{verb}"), verb)
-    keywords = {name: item for name, item in inspect.signature(function).parameters.items() if name != "progress"}
-    typed = {param.name: param for param in dict(verbs())[verb].params if param.name not in ENDS_HERE}
+    function, other_names = FUNCTIONS[verb]
+    keywords = keywords_of(function)
+    ends_here = ENDS_HERE | ({"yes"} if verb == "runs rm" else set())
+    params = [param for param in dict(verbs())[verb].params if param.name not in ends_here]
+    typed = {other_names.get(param.name, param.name): param for param in params}
     assert set(typed) == set(keywords)
     for name, param in typed.items():
         default = keywords[name].default
@@ -78,12 +102,15 @@ def test_options_are_the_keywords_of_the_python_function(verb: str) -> None:
             assert str(param.default) == str(default), name
 
 
-@pytest.mark.parametrize("verb", ["check", "pack", "finetune", "pretrain", "resume", "evaluate", "predict"])
+@pytest.mark.parametrize("verb", FUNCTIONS)
 def test_arguments_come_in_the_order_of_the_python_function(verb: str) -> None:
-    function = getattr(importlib.import_module(f"deitft.jobs.{verb}"), verb)
-    kinds = inspect.signature(function).parameters.values()
+    function, other_names = FUNCTIONS[verb]
+    kinds = keywords_of(function).values()
     positional = [item.name for item in kinds if item.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    arguments = [param.name for param in dict(verbs())[verb].params if param.param_type_name == "argument"]
+    params = [param for param in dict(verbs())[verb].params if param.param_type_name == "argument"]
+    arguments = [other_names.get(param.name, param.name) for param in params]
+    if verb.startswith("runs "):
+        positional.remove("runs_dir")  # an option that may be given by position in Python
     assert arguments == positional
 
 
@@ -108,10 +135,22 @@ def test_the_help_names_no_type_of_python(path: str, call, monkeypatch) -> None:
     assert ("PATH ..." in said.out) == (path in many)
 
 
+@pytest.mark.parametrize("group", ["recipes", "runs"])
+def test_a_group_alone_takes_the_options_of_its_list(group: str) -> None:
+    command = typer.main.get_command(app).commands[group]
+
+    def typed(params: Any) -> dict[str, Any]:
+        return {param.name: (param.opts, param.default, param.help) for param in params if param.name != "help"}
+
+    assert typed(command.params) == typed(command.commands["list"].params)
+
+
 def test_public_names_are_the_jobs_own_functions() -> None:
-    for name in ("check", "pack", "finetune", "pretrain", "resume", "evaluate", "predict", "compare"):
+    for verb in JOBS:
+        name = verb.replace("-", "_")
+        assert name in deitft.__all__
         assert getattr(deitft, name) is getattr(importlib.import_module(f"deitft.jobs.{name}"), name)
-        assert f"``deitft {name}``" in (importlib.import_module(f"deitft.jobs.{name}").__doc__ or "")
+        assert f"``deitft {verb}" in (importlib.import_module(f"deitft.jobs.{name}").__doc__ or "")
 
 
 def test_what_was_typed_arrives(call, monkeypatch) -> None:
