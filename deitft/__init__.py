@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deitft.jobs.check import check
+    from deitft.jobs.compare import compare
     from deitft.jobs.evaluate import evaluate
     from deitft.jobs.finetune import finetune
     from deitft.jobs.pack import pack
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from deitft.jobs.resume import resume
     from deitft.jobs.teacher_cache import teacher_cache
     from deitft.runs.classifier import load
+    from deitft.runs.printing import PrintProgress
 
     __version__: str
 
 __all__ = [
+    "PrintProgress",
     "__version__",
     "check",
+    "compare",
     "evaluate",
     "finetune",
     "load",
@@ -38,6 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "PrintProgress": "deitft.runs.printing",
     "check": "deitft.jobs.check",
     "compare": "deitft.jobs.compare",
     "evaluate": "deitft.jobs.evaluate",

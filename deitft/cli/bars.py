@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from deitft.cli.console import hanging, notice_line, on_terminal, rich_console, talk, talk_notice
+from deitft.cli.console import hanging, on_terminal, rich_console, talk_notice
 from deitft.core.progress import Progress, SilentTask, Task
 from deitft.errors import Notice
 from deitft.reporting.visible import visible
+from deitft.runs.printing import PrintProgress, count_text, notice_line, shown_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichBars
@@ -19,27 +19,6 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 30.0
 """Off a terminal a long task says where it stands this often."""
-
-
-def shown_text(shown: dict[str, float | str]) -> str:
-    """Numbers beside a bar: "loss 1.234  lr 0.0005".
-
-    >>> shown_text({"loss": 1.23456, "lr": 5e-5, "images/s": 1234.5})
-    'loss 1.235  lr 5e-05  images/s 1,234'
-    """
-    return "  ".join(f"{name} {_figure(value)}" for name, value in shown.items())
-
-
-def _figure(value: float | str) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def count_text(done: float, total: float | None, unit: str) -> str:
-    """How far: "1,200 of 5,000 photos", or "1,200 photos" where the end is not known."""
-    words = f"{done:,.0f}" if total is None else f"{done:,.0f} of {total:,.0f}"
-    return f"{words} {unit}".rstrip()
 
 
 class Quiet:
@@ -56,41 +35,6 @@ class Quiet:
     def task(self, title: str, total: int | None = None, *, unit: str = "") -> AbstractContextManager[Task]:
         """No bar."""
         return nullcontext(SilentTask())
-
-
-class PlainTask:
-    """A task off a terminal: its lines, and now and then how far it is."""
-
-    def __init__(self, title: str, total: int | None, unit: str) -> None:
-        self.title, self.total, self.unit = title, total, unit
-        self.done = 0
-        self.shown: dict[str, float | str] = {}
-        self.spoke = time.monotonic()
-
-    def advance(self, count: int = 1, **shown: float | str) -> None:
-        """Count; speak where nothing was said for a while."""
-        self.done += count
-        self.shown.update(shown)
-        if time.monotonic() - self.spoke >= PLAIN_SECONDS:
-            words = f"{self.title}: {count_text(self.done, self.total, self.unit)}  {shown_text(self.shown)}"
-            self.line(words.rstrip())
-
-    def line(self, text: str) -> None:
-        """A line on stderr."""
-        self.spoke = time.monotonic()
-        talk(text)
-
-
-class Plain(Quiet):
-    """Plain lines on stderr: for files, pipes and dumb terminals."""
-
-    def say(self, text: str) -> None:
-        """A line on stderr."""
-        talk(text)
-
-    def task(self, title: str, total: int | None = None, *, unit: str = "") -> AbstractContextManager[Task]:
-        """No bar, but lines."""
-        return nullcontext(PlainTask(title, total, unit))
 
 
 class BarTask:
@@ -182,7 +126,7 @@ def open_progress(*, quiet: bool, idle: str) -> Iterator[Progress]:
     if quiet:
         yield Quiet()
     elif not on_terminal(sys.stderr):
-        yield Plain()
+        yield PrintProgress(every=PLAIN_SECONDS)
     else:
         bars = Bars(idle)
         with bars.live:

@@ -29,6 +29,7 @@ from deitft.core import lifeline
 from deitft.core.files import canonical_json
 from deitft.errors import DeitftError, Notice, StoppedError, TerminatedError, UsageError
 from deitft.reporting.visible import visible
+from deitft.runs.printing import notice_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,11 +57,6 @@ def out(text: str = "") -> None:
 def error_line(error: DeitftError) -> str:
     """What a user reads of an error: ``deitft: error [ID]: what — what to do``."""
     return f"deitft: error [{error.id}]: {error.line}"
-
-
-def notice_line(notice: Notice) -> str:
-    """What a user reads of a warning, or of a finding that is an error."""
-    return f"deitft: {notice.severity} [{notice.id}]: {notice.line}"
 
 
 def hanging(line: str) -> Table:

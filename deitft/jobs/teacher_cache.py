@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deitft.core.progress import Progress, Silent
 from deitft.data.bad_photo import pixel_limit
 from deitft.errors import UsageError
 from deitft.runs import asked
-from deitft.runs.filling import CacheResult
+
+if TYPE_CHECKING:
+    from deitft.runs.filling import CacheResult
 
 
 def teacher_cache(

@@ -150,7 +150,7 @@ def test_public_names_are_the_jobs_own_functions() -> None:
         name = verb.replace("-", "_")
         assert name in deitft.__all__
         assert getattr(deitft, name) is getattr(importlib.import_module(f"deitft.jobs.{name}"), name)
-        assert f"``deitft {verb}" in (importlib.import_module(f"deitft.jobs.{name}").__doc__ or "")
+        assert f"``deitft {verb}``" in (importlib.import_module(f"deitft.jobs.{name}").__doc__ or "")
 
 
 def test_what_was_typed_arrives(call, monkeypatch) -> None:

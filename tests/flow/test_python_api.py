@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -62,6 +64,16 @@ def test_train_load_predict_evaluate(whole: Path, photos: Path, capfd: pytest.Ca
     found = deitft.evaluate(whole, photos, **HERE)
     assert found.metrics.n == 96
     assert capfd.readouterr() == ("", "")  # a library does not talk
+
+
+def test_a_notebook_hears_what_is_done(photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The same lines as the command line's off a terminal: one an epoch, and how far a long task is."""
+    lines = io.StringIO()
+    finetune(photos, tmp_path, "a", progress=deitft.PrintProgress(lines, every=0))
+    assert capfd.readouterr() == ("", "")
+    said = lines.getvalue().splitlines()
+    assert any(line.startswith("epoch 1") for line in said)
+    assert any(re.match(r"training a: \d+ of [\d,]+ steps .*loss", line) for line in said)
 
 
 def test_text_and_paths_are_both_taken(whole: Path, photos: Path) -> None:

@@ -12,17 +12,6 @@ WARNING = Notice(id="D2", severity="warning", text="2 photos\x1b are bad", hint=
 INFO = Notice(id="D5", severity="info", text="counted")
 
 
-def test_numbers_are_short_and_exact_enough() -> None:
-    assert bars.shown_text({}) == ""
-    assert bars.shown_text({"loss": 1.23456, "lr": 5e-5, "images/s": 1234.5, "which": "ema"}) == (
-        "loss 1.235  lr 5e-05  images/s 1,234  which ema"
-    )
-    assert bars.shown_text({"loss": float("nan")}) == "loss nan"
-    assert bars.count_text(1200, 5000, "photos") == "1,200 of 5,000 photos"
-    assert bars.count_text(1200, None, "photos") == "1,200 photos"
-    assert bars.count_text(3, 4, "") == "3 of 4"
-
-
 def test_quiet_says_warnings_only(capsys) -> None:
     with bars.open_progress(quiet=True, idle="x") as progress:
         progress.say("talk")
@@ -55,10 +44,13 @@ def test_off_a_terminal_there_are_lines(capsys) -> None:
 def test_off_a_terminal_a_long_task_speaks_now_and_then(capsys, monkeypatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    task = bars.PlainTask("checking photos", 1000, "photos")
-    for _ in range(100):
-        clock[0] += 1.0
-        task.advance(10, damaged=2)
+    with (
+        bars.open_progress(quiet=False, idle="x") as progress,
+        progress.task("checking photos", 1000, unit="photos") as task,
+    ):
+        for _ in range(100):
+            clock[0] += 1.0
+            task.advance(10, damaged=2)
     assert capsys.readouterr().err.splitlines() == [
         f"checking photos: {count} of 1,000 photos  damaged 2" for count in (300, 600, 900)
     ]

@@ -10,12 +10,13 @@ import pytest
 
 from deitft.cli import console
 from deitft.errors import DataError, Notice, UsageError
+from deitft.runs.printing import notice_line
 
 
 def test_lines_of_errors_and_notices() -> None:
     assert console.error_line(DataError("a", "b", id="D2")) == "deitft: error [D2]: a — b"
     assert console.error_line(DataError("a", id="D2")) == "deitft: error [D2]: a"
-    assert console.notice_line(Notice(id="D9", severity="error", text="a")) == "deitft: error [D9]: a"
+    assert notice_line(Notice(id="D9", severity="error", text="a")) == "deitft: error [D9]: a"
 
 
 def test_a_table_is_aligned_also_with_wide_and_hostile_names(capsys) -> None:
