@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from deitft.core.progress import Progress
 from deitft.errors import DataError, UsageError
 from deitft.models import imagenet
 from deitft.models.build import Classifier, build
@@ -72,7 +73,12 @@ class Published:
 
 
 def as_published(
-    model: str, *, weights: str | None = None, weights_dir: Path | None = None, crop: Crop = "timm"
+    model: str,
+    *,
+    weights: str | None = None,
+    weights_dir: Path | None = None,
+    crop: Crop = "timm",
+    progress: Progress | None = None,
 ) -> Published:
     """ImageNet weights and the model they are of.
 
@@ -85,7 +91,7 @@ def as_published(
             (ids S1, S6).
     """
     choice = resolve(model)
-    source = find_needed(choice, weights=weights, weights_dir=weights_dir)
+    source = find_needed(choice, weights=weights, weights_dir=weights_dir, progress=progress)
     notes = [choice.note] if choice.note else []
     plain = plain_variant(choice.architecture)
     if plain is not None and source.architecture == plain:

@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deitft.core.files import read_json, sha256_file
+from deitft.core.progress import Progress
+from deitft.core.units import format_bytes
 from deitft.errors import DataError, MissingInputError, UnavailableError, UsageError
 from deitft.models import registry
+from deitft.models.downloading import download
 from deitft.models.zoo import HUB_FILES, WEIGHT_FILES, ModelChoice, plain_variant
 
 CONFIG_LIMIT = 8 * 1024 * 1024
@@ -69,14 +72,19 @@ class WeightSource:
 
 
 def find(
-    choice: ModelChoice, *, weights: str | None = None, weights_dir: Path | None = None, pretrained: bool = True
+    choice: ModelChoice,
+    *,
+    weights: str | None = None,
+    weights_dir: Path | None = None,
+    pretrained: bool = True,
+    progress: Progress | None = None,
 ) -> WeightSource:
     """The starting weights of a model. The order matters, the first that exists wins:
 
     1. ``weights``: a file, a folder in timm's hub layout, or a run folder (its ``best``);
     2. ``weights_dir``, or DEITFT_WEIGHTS_DIR: a subfolder ``architecture.tag``, then ``architecture``;
     3. for a two-token model the same for the plain variant;
-    4. the hub's cache on this machine, then the hub.
+    4. the hub's cache on this machine, then the hub, of which ``progress`` hears.
 
     Raises:
         UnavailableError: none to be had (id WEIGHTS, exit 69).
@@ -98,11 +106,15 @@ def find(
         for name in choice.folder_names:
             if (folder / name).is_dir():
                 return _from_folder(choice, folder / name, "folder")
-    return _from_hub(choice, folder)
+    return _from_hub(choice, folder, progress)
 
 
 def find_needed(
-    choice: ModelChoice, *, weights: str | None = None, weights_dir: Path | None = None
+    choice: ModelChoice,
+    *,
+    weights: str | None = None,
+    weights_dir: Path | None = None,
+    progress: Progress | None = None,
 ) -> WeightSource:
     """``find`` where random weights are of no use: its errors do not offer them.
 
@@ -110,7 +122,7 @@ def find_needed(
         UnavailableError, MissingInputError, DataError: see ``find``.
     """
     try:
-        return find(choice, weights=weights, weights_dir=weights_dir)
+        return find(choice, weights=weights, weights_dir=weights_dir, progress=progress)
     except (UnavailableError, MissingInputError) as error:
         if error.hint != _WAYS_OUT:
             raise
@@ -217,7 +229,7 @@ def read_hub_config(folder: Path) -> dict[str, Any]:
 # The hub
 
 
-def _from_hub(choice: ModelChoice, folder: Path | None) -> WeightSource:
+def _from_hub(choice: ModelChoice, folder: Path | None, progress: Progress | None) -> WeightSource:
     config = registry.pretrained_config(choice.timm_name)
     repository = config.get("hf_hub_id")
     looked = f"nothing in {folder}" if folder else "no weights folder given"
@@ -231,7 +243,10 @@ def _from_hub(choice: ModelChoice, folder: Path | None) -> WeightSource:
         endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
         if not _answers(endpoint):
             raise _unavailable(choice, f"{looked}; not in the cache, and {endpoint} does not answer")
-        path = _download(choice, str(repository), files)
+        if progress is not None:
+            size = f" ({format_bytes(choice.entry.weights_mb * 1e6)})" if choice.entry else ""
+            progress.say(f"downloading {choice.timm_name}{size} from {endpoint}")
+        path = _download(choice, str(repository), files, progress)
     return WeightSource(
         kind="hub",
         path=path,
@@ -280,13 +295,11 @@ def _answers(endpoint: str) -> bool:
     return bool(answers)
 
 
-def _download(choice: ModelChoice, repository: str, files: Sequence[str]) -> Path:
-    import huggingface_hub
-
+def _download(choice: ModelChoice, repository: str, files: Sequence[str], progress: Progress | None) -> Path:
     reason = "no such file"
     for name in files:
         try:
-            return Path(huggingface_hub.hf_hub_download(repository, name, etag_timeout=CONNECT_SECONDS))
+            return download(repository, name, seconds=CONNECT_SECONDS, progress=progress)
         except Exception as error:  # noqa: BLE001  whatever went wrong, the user has the same ways out
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     raise _unavailable(choice, f"downloading them failed ({reason})")

@@ -41,7 +41,13 @@ def choose_weights(recipe: Recipe, request: TrainRequest) -> tuple[ModelChoice, 
         UnavailableError: no weights to be had (exit 69).
     """
     choice = resolve_model(request.model or recipe.model.name)
-    source = find(choice, weights=request.weights, weights_dir=request.weights_dir, pretrained=request.pretrained)
+    source = find(
+        choice,
+        weights=request.weights,
+        weights_dir=request.weights_dir,
+        pretrained=request.pretrained,
+        progress=request.progress,
+    )
     return choice, source
 
 

@@ -128,6 +128,7 @@ def evaluate_published(
         threads=threads,
         workers=workers,
         precision=precision,
+        progress=progress,
     )
     for line in published.lines():
         progress.say(line)

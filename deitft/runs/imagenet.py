@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deitft.compute.device import choose
+from deitft.core.progress import Progress
 from deitft.models import imagenet
 from deitft.models.as_published import Crop, Published, as_published
 from deitft.recipe.preprocessing import Preprocessing
@@ -49,6 +50,7 @@ def load_published(
     threads: int | None = None,
     workers: int | None = None,
     precision: str | None = None,
+    progress: Progress | None = None,
 ) -> tuple[LoadedClassifier, Published]:
     """Weights as published, on their device. They compute in fp32 where nothing else is asked for: so were they
     judged.
@@ -58,7 +60,7 @@ def load_published(
 
     """
     machine = choose(device, threads=threads, workers=workers, precision=precision or "fp32")
-    found = as_published(model, weights=weights, weights_dir=weights_dir, crop=crop)
+    found = as_published(model, weights=weights, weights_dir=weights_dir, crop=crop, progress=progress)
     classifier = found.classifier.to(machine.device).eval()
     path = found.report.source.path
     folder = path.parent if path is not None else Path()

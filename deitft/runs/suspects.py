@@ -55,7 +55,7 @@ def frozen_model(
         UnavailableError: no weights to be had (exit 69).
     """
     choice = resolve(model)
-    source = find_needed(choice, weights=weights, weights_dir=weights_dir)
+    source = find_needed(choice, weights=weights, weights_dir=weights_dir, progress=progress)
     pre = preprocessing_of(source, choice)
     classifier = build(choice.timm_name, num_classes=2, image_size=pre.size)
     load(classifier, source)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import io
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +18,15 @@ from models_kit import hub_folder
 from safetensors.torch import save_file
 
 from deitft.core.files import sha256_file
+from deitft.core.progress import Silent
 from deitft.errors import DataError, MissingInputError, UnavailableError, UsageError
+from deitft.models import downloading
 from deitft.models.at_hand import first_at_hand
 from deitft.models.sources import WeightSource, find, read_hub_config
 from deitft.models.weights import preprocessing_of
 from deitft.models.zoo import WEIGHT_FILES, resolve
 from deitft.recipe.preprocessing import Preprocessing
+from deitft.runs.printing import PrintProgress
 
 STATE = {"head.weight": torch.ones(2, 2)}
 TWO, PLAIN = "deit_tiny_distilled_patch16_224", "deit_tiny_patch16_224"
@@ -263,6 +269,49 @@ def test_the_hub_is_asked_last_and_gives_the_file(hub: None, hub_cache: Path) ->
     assert source.kind == "hub"
     assert source.path.read_bytes() == CONTENT
     assert hub_cache in source.path.parents
+
+
+def test_a_download_is_said_and_has_a_bar_of_ours(
+    hub: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is shown is ours alone, though the hub's bars are on: they would draw into the live display."""
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_PROGRESS_BARS", False)
+    monkeypatch.setenv("TQDM_POSITION", "-1")  # the hub's own way to draw off a terminal
+    monkeypatch.setattr(downloading, "MEGABYTE", 10)
+    lines = io.StringIO()
+    source = find(resolve("deit_ti"), progress=PrintProgress(lines, every=0))
+    name, hub_address = resolve("deit_ti").timm_name, os.environ["HF_ENDPOINT"]
+    assert lines.getvalue().splitlines() == [
+        f"downloading {name} (23.6 MB) from {hub_address}",
+        f"downloading: {len(CONTENT) // 10} of {len(CONTENT) // 10} MB",
+    ]
+    assert capfd.readouterr() == ("", "")
+    assert find(resolve("deit_ti"), progress=(quiet := Silent())) == source
+    assert quiet.said == []  # it is in the cache
+
+
+def test_a_download_that_begins_again_and_one_that_is_shown_twice() -> None:
+    lines = io.StringIO()
+    with contextlib.ExitStack() as stack:
+        bar = downloading._bars_of(PrintProgress(lines, every=0), stack)
+        with bar(desc="written", total=5_000_000, unit="B") as written, bar(desc="came", total=5_000_000) as came:
+            for count in (2_500_000, -2_500_000, 600_000, 600_000, 3_800_000):
+                came.update(5_000_000)
+                written.update(count)
+                written.set_postfix_str("1 MB/s", refresh=False)
+                written.refresh()
+    assert [line.split()[1] for line in lines.getvalue().splitlines()] == ["2", "0", "1", "5"]
+
+
+def test_a_client_that_takes_no_bar_still_downloads(hub: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = huggingface_hub.hf_hub_download
+
+    def older(repo_id: str, filename: str, *, etag_timeout: float) -> str:
+        return str(real(repo_id, filename, etag_timeout=etag_timeout))
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", older)
+    assert find(resolve("deit_ti"), progress=Silent()).path.read_bytes() == CONTENT
 
 
 def test_a_hub_without_the_model(hub: None) -> None:
