@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ def teacher_cache(
 
     A run whose views are these (same photos, seed, augmentation, batch) needs no teacher then. ``teacher_cache``
     is the folder: the run's own unless named, else one inside the run. What is known already is not asked again:
-    an interrupted filling goes on. ``workers`` processes read photos meanwhile.
+    an interrupted filling goes on. ``workers`` processes read photos meanwhile. Several processes (``torchrun``)
+    share what is left. ``resume`` reads the cache inside a run, if the run has no other.
 
     With ``verify`` nothing is filled: chunks are compared with their digests, and this share of the steps (0.01)
     with what the teacher says now.
@@ -38,15 +40,17 @@ def teacher_cache(
 
     Raises:
         UsageError: the run has no teacher (id CACHE).
-        RecipeError: the cache is of other views, each difference named (id CACHE); other photos (id C12).
+        RecipeError: the cache is of other views, each difference named, or was begun with other threads, device or
+            batches of the teacher and is not full (id CACHE); other photos (id C12).
         DataError: damaged chunks (id CACHE), or a teacher that is not the plan's any more (id TEACHER).
         GateError: less than 99.9 % of the sample are the same (id CACHE, exit 3).
     """
     from deitft.core.records import read_run_record
     from deitft.recipe.plan import read_plan
-    from deitft.runs.filling import teacher_cache_of
+    from deitft.runs.filling import ask_along, teacher_cache_of
     from deitft.runs.folder import open_run
     from deitft.runs.resume import request_of
+    from deitft.runs.together import together
 
     if verify is not None and not (isinstance(verify, int | float) and 0 < verify <= 1):
         raise UsageError(
@@ -64,5 +68,11 @@ def teacher_cache(
         progress=progress or Silent(),
         **({"teacher_cache": asked.folder(teacher_cache, "teacher_cache")} if teacher_cache else {}),
     )
-    with pixel_limit(request.max_pixels):
-        return teacher_cache_of(folder, plan, request, verify=verify)
+    began_with = record.environment.get("processes")
+    processes = began_with if isinstance(began_with, int) and began_with > 0 else 1
+    with pixel_limit(request.max_pixels), together(device, progress) as group:
+        if not group.leads:
+            ask_along(group)
+            return CacheResult(folder=folder.path, views=0, known=0, bytes=0)
+        request = replace(request, group=group)
+        return teacher_cache_of(folder, plan, request, verify=verify, processes=processes)

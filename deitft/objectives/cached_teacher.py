@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deitft.objectives.distillation import NO_ANSWER, Voice
-from deitft.objectives.teacher_cache import UNKNOWN, TeacherCache, Words, word_type
+from deitft.objectives.teacher_cache import TeacherCache, Words, known_words
 
 if TYPE_CHECKING:
     from deitft.data.stream import Batch
@@ -37,7 +37,7 @@ class CachedTeacher:
         step, count = self._step_of(batch.step), len(batch)
         rows = slice(batch.first_row, batch.first_row + count)
         words = self._cache.read(step)[rows]
-        if (words["classes"][:, 0] != UNKNOWN).all():
+        if known_words(words).all():
             self.read += count
             return self._spoken(words).to(batch.images.device)
         said = self._live(batch)
@@ -55,7 +55,7 @@ class CachedTeacher:
 
     def _written(self, said: Tensor) -> Words:
         header = self._cache.header
-        words = np.zeros(len(said), word_type(header.kept, header.precision))
+        words = np.zeros(len(said), header.type)
         if not header.kept:
             words["classes"][:, 0] = said.cpu().numpy()
             return words

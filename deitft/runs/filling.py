@@ -12,29 +12,27 @@ import numpy as np
 import torch
 
 from deitft.compute.device import deterministic
+from deitft.compute.group import Group, SharedStop
 from deitft.core.keys import permutation
-from deitft.core.progress import StopFlag, catch_stop_signals
+from deitft.core.progress import Progress, Silent, StopFlag, catch_stop_signals
 from deitft.core.units import format_bytes
+from deitft.data.bad_photo import pixel_limit
 from deitft.data.catalog import TRAIN, counted, shown
 from deitft.data.photos import PhotoSet
 from deitft.data.stream import Batch, TrainStream
-from deitft.errors import DataError, GateError, MissingInputError, OutputError, UsageError
-from deitft.objectives.teacher_cache import HEADER, TeacherCache, Words
+from deitft.errors import DataError, GateError, MissingInputError, OutputError, RecipeError, UsageError
+from deitft.objectives.teacher_cache import HEADER, CacheHeader, TeacherCache, Words
 from deitft.recipe.plan_types import Plan
 from deitft.runs.folder import RunFolder, check_outside
-from deitft.runs.learning import LazyTeacher, cache_header, remembering, view_steps
+from deitft.runs.learning import FOLDER, LazyTeacher, cache_header, remembering, view_steps
 from deitft.runs.measure import free_bytes
 from deitft.runs.request import TrainRequest
 from deitft.runs.resume import machine_of, photos_of, refuse_changes
 
-FOLDER = "teacher-cache"
-"""Where a run's cache is, if nothing else is said: below the run."""
 ENOUGH = 0.999
 """Share of the labels of a sample that must be the same."""
 FLUSH_SECONDS = 60.0
 """What an interruption costs at most."""
-PART = 1
-"""Its chunks are its own: a run that writes to the same cache (part 0) is not disturbed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +75,38 @@ class _Place:
     plan: Plan
     photos: PhotoSet
     folder: Path
+    share: int
+    """Rows of a batch that one process of the run has: the teacher is shown as many at once as it shows there."""
 
     @property
     def steps(self) -> int:
         """Steps whose views differ."""
         return view_steps(self.plan)
 
+    @property
+    def header(self) -> CacheHeader:
+        """What a cache of this place says of itself."""
+        return cache_header(self.plan, self.photos, self.share)
 
-def teacher_cache_of(run: RunFolder, plan: Plan, request: TrainRequest, *, verify: float | None) -> CacheResult:
-    """See ``jobs.teacher_cache``."""
+    def parts_of(self, batch: Batch) -> list[Batch]:
+        """A step's batch as the run's teacher sees it, on the plan's device."""
+        ready = batch.to(self.plan.device)
+        return [part for rows in ready.split(self.share) for part in rows.split(self.plan.micro_batch)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What the other processes need to ask along."""
+
+    place: _Place
+    left: list[int]
+    max_pixels: int | None
+
+
+def teacher_cache_of(
+    run: RunFolder, plan: Plan, request: TrainRequest, *, verify: float | None, processes: int = 1
+) -> CacheResult:
+    """See ``jobs.teacher_cache``. The run trains in so many ``processes``; those of ``request.group`` ask."""
     if plan.distill is None:
         raise UsageError(
             f"{run.name} has no teacher: nothing to remember",
@@ -107,20 +128,26 @@ def teacher_cache_of(run: RunFolder, plan: Plan, request: TrainRequest, *, verif
             threads=machine.threads,
             workers=machine.workers,
         )
-        place = _Place(here, prepared.photos(TRAIN), request.teacher_cache or run.path / FOLDER)
+        folder = request.teacher_cache or run.path / FOLDER
+        place = _Place(here, prepared.photos(TRAIN), folder, max(1, plan.batch // processes))
         if verify is not None:
             return _verified(place, request, verify, stop)
         return _filled(place, request, stop)
 
 
 def _filled(place: _Place, request: TrainRequest, stop: StopFlag) -> CacheResult:
-    plan, batch = place.plan, place.plan.batch
-    memory = remembering(plan, place.photos, request.progress, place.folder, LazyTeacher(plan), part=PART)
-    cache = TeacherCache(place.folder, cache_header(plan, place.photos), part=PART)
+    batch, group = place.plan.batch, request.group
+    cache = TeacherCache(place.folder, place.header)
     known = cache.known_steps(place.steps)
     left = np.flatnonzero(~known).tolist()
     size, there = cache.header.bytes_for(place.steps), cache.bytes_on_disk()
     request.progress.say(f"{int(known.sum()) * batch:,} of {place.steps * batch:,} views are known")
+    if left and cache.inexact:
+        raise RecipeError(
+            f"{place.folder} was made elsewhere ({cache.inexact}): what is asked now would not be the same bits",
+            "ask with those settings, or name another --teacher-cache",
+            id="CACHE",
+        )
     if size - there > free_bytes(place.folder):
         raise OutputError(
             f"the cache takes {format_bytes(size)}, "
@@ -128,22 +155,10 @@ def _filled(place: _Place, request: TrainRequest, stop: StopFlag) -> CacheResult
             "name another place with --teacher-cache, or reuse views with --cache-views",
             id="CACHE",
         )
-    stream = TrainStream(plan, place.photos)
-    flushed = time.monotonic()
-    try:
-        with request.progress.task("asking the teacher", len(left) * batch, unit="views") as task:
-            for one in stream.at_steps(left):
-                for part in one.to(plan.device).split(plan.micro_batch):
-                    memory(part)
-                task.advance(len(one))
-                if time.monotonic() - flushed > FLUSH_SECONDS:
-                    memory.close()
-                    flushed = time.monotonic()
-                if stop.by_signal:
-                    break
-    finally:
-        stream.close()
-        memory.close()
+    if not group.alone:
+        request.progress.say(f"{group.world} processes share what is left")
+        group.order(_Order(place, left, request.max_pixels))
+    asked = _ask(place, left, group, request.progress, stop)
     now = int(cache.known_steps(place.steps).sum())
     if now < place.steps and stop.by_signal:
         what = f"{now * batch:,} of {place.steps * batch:,} views are known"
@@ -153,8 +168,52 @@ def _filled(place: _Place, request: TrainRequest, stop: StopFlag) -> CacheResult
         views=place.steps * batch,
         known=now * batch,
         bytes=cache.bytes_on_disk(),
-        asked=memory.asked,
+        asked=asked,
     )
+
+
+def ask_along(group: Group) -> None:
+    """A process that does not lead: it asks about its part of what is left, until the leader has no more.
+
+    Raises:
+        DeitftError: what ended the leader, or another process.
+    """
+    stop = StopFlag()
+    with catch_stop_signals(stop, Silent()):
+        while (order := group.next_order()) is not None:
+            deterministic(order.place.plan.threads)
+            with pixel_limit(order.max_pixels):
+                _ask(order.place, order.left, group, Silent(), stop)
+
+
+def _ask(place: _Place, left: list[int], group: Group, progress: Progress, stop: StopFlag) -> int:
+    """Ask about these steps, each process about as many in a row, so that their chunks hardly overlap.
+
+    All processes stop where one is told to. Returns how many views all of them asked about.
+    """
+    plan, mine = place.plan, np.array_split(left, group.world)[group.rank].astype(int).tolist()
+    part, share = f"fill-{group.rank}", place.share
+    memory = remembering(plan, place.photos, progress, place.folder, LazyTeacher(plan), part=part, share=share)
+    stream, stopped = TrainStream(plan, place.photos), SharedStop(stop, group)
+    flushed = time.monotonic()
+    try:
+        with progress.task("asking the teacher", len(mine) * plan.batch, unit="views") as task:
+            batches = stream.at_steps(mine)
+            for _ in range(math.ceil(len(left) / group.world)):
+                stopped.look()
+                if stopped.by_signal:
+                    break
+                one = next(batches, None)  # the last process may have a step less
+                for images in place.parts_of(one) if one is not None else ():
+                    memory(images)
+                task.advance(len(one) if one is not None else 0)
+                if time.monotonic() - flushed > FLUSH_SECONDS:
+                    memory.close()
+                    flushed = time.monotonic()
+    finally:
+        stream.close()
+        memory.close()
+    return sum(group.everyones(memory.asked))
 
 
 def _verified(place: _Place, request: TrainRequest, share: float, stop: StopFlag) -> CacheResult:
@@ -168,7 +227,7 @@ def _verified(place: _Place, request: TrainRequest, share: float, stop: StopFlag
     plan, folder = place.plan, place.folder
     if not (folder / HEADER).is_file():
         raise MissingInputError(f"no cache at {folder}", "without --verify it is filled", id="CACHE")
-    cache = TeacherCache(folder, cache_header(plan, place.photos))
+    cache = TeacherCache(folder, place.header)
     damaged = cache.damaged()
     if damaged:
         raise DataError(
@@ -189,8 +248,7 @@ def _verified(place: _Place, request: TrainRequest, share: float, stop: StopFlag
     try:
         with request.progress.task("asking the teacher again", count * plan.batch, unit="views") as task:
             for one in stream.at_steps(chosen):
-                ready = one.to(plan.device)
-                said = torch.cat([voice(part) for part in ready.split(plan.micro_batch)])
+                said = torch.cat([voice(part) for part in place.parts_of(one)])
                 compared.add(one, cache.read(one.step), said, cache.header.kept)
                 task.advance(len(one))
                 if stop.by_signal:

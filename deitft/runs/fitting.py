@@ -29,9 +29,17 @@ def fit_session(session: Session, state: TrainState, keeper: Keeper) -> Outcome:
     """Train a state to the end of its plan; what every process of a group does."""
     plan, request, group = session.plan, session.request, state.group
     train = session.prepared.photos(TRAIN)
+    rows = group.rows(plan.batch, paired=plan.mixing.on)
     with leader_first(group):
-        learning = learning_of(plan, train, request.progress, cache=request.teacher_cache, part=group.rank)
-    stream = TrainStream(plan, train, group.rows(plan.batch, paired=plan.mixing.on))
+        learning = learning_of(
+            plan,
+            train,
+            request.progress,
+            cache=request.teacher_cache,
+            part=f"run-{group.rank}",
+            share=rows.stop - rows.start,
+        )
+    stream = TrainStream(plan, train, rows)
     val = session.prepared.photos(VAL)
     looks = eval_stream(session, val, turn=(group.rank, group.world))
     here = len(turn_of(group, len(val), looks.batch))

@@ -23,6 +23,7 @@ from deitft.recipe.plan_types import Plan
 from deitft.runs import asked, assemble, measure
 from deitft.runs.finish import finished_result
 from deitft.runs.folder import RunFolder, newest_unfinished
+from deitft.runs.learning import cache_inside
 from deitft.runs.prepare import Prepared, write_preparation
 from deitft.runs.request import RunResult, TrainRequest
 from deitft.runs.session import Session
@@ -81,6 +82,9 @@ def resume(
         if request.time_limit is not None:
             looks = measure.look_seconds(classifier, plan, prepared, request.progress, stop)
             ends = hard_stop(request, plan, looks)
+        if request.teacher_cache is None:
+            inside = cache_inside(run.path, plan, prepared.photos(TRAIN), request.progress)
+            request = replace(request, teacher_cache=inside)
         session = Session(
             request=request,
             folder=run,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from run_kit import CLASSES, write_photos
@@ -19,11 +20,13 @@ from deitft.core.progress import Silent
 from deitft.data.photos import PhotoSet, photo_set
 from deitft.data.scan import scan
 from deitft.data.stream import TrainStream
+from deitft.errors import RecipeError
 from deitft.models.build import Classifier, build, logit_mean
 from deitft.objectives.teacher_cache import TeacherCache
 from deitft.recipe.plan_types import DistillKind, DistillPlan, Plan, TeacherPlan
 from deitft.recipe.preprocessing import Preprocessing
-from deitft.runs.learning import cache_header, learning_of
+from deitft.runs.filling import ENOUGH
+from deitft.runs.learning import cache_header, check_cache, learning_of
 from deitft.training.checkpoint import newest_good, restore
 
 SIZE, STEPS, KILLED = 32, 8, 5
@@ -171,3 +174,43 @@ def test_live_cold_and_warm_are_the_same_bits(
     opened.flush()
     altered, _ = train(tmp_path / "altered", plan, photos, cache)
     assert altered != live
+
+
+def test_elsewhere_hardly_any_label_differs(tmp_path: Path, photos: PhotoSet, teacher: TeacherPlan) -> None:
+    """Kept with one thread and six views at once, asked again with two threads and four at once."""
+    here = plan_with(teacher, "hard")
+    there = replace(here, threads=2, micro_batch=4)
+    steps = 90
+    for plan, threads in ((here, 1), (there, 2)):
+        torch.set_num_threads(threads)
+        learning = learning_of(plan, photos, Silent(), cache=tmp_path / f"by-{threads}")
+        assert learning.memory is not None
+        for batch in TrainStream(plan, photos).from_step(0, steps):
+            for part in batch.split(plan.micro_batch):
+                learning.memory(part)
+        learning.close()
+    torch.set_num_threads(1)
+    kept = TeacherCache(tmp_path / "by-1", cache_header(there, photos))
+    assert kept.inexact == "teacher_batch.images: 6 -> 4; teacher_batch.of: 6 -> 4; threads: 1 -> 2"
+    again = TeacherCache(tmp_path / "by-2", cache_header(there, photos))
+    one, two = (
+        np.concatenate([cache.read(step)["classes"][:, 0] for step in range(steps)]) for cache in (kept, again)
+    )
+    assert len(one) == 1080
+    assert set(one.tolist()) == {0, 1, 2}
+    assert (one == two).mean() >= ENOUGH
+
+
+def test_other_labels_draw_other_photos(tmp_path: Path, photos: PhotoSet, teacher: TeacherPlan) -> None:
+    """Where classes are drawn equally often; else the labels do not change which views are shown."""
+    relabelled = replace(photos, labels=np.roll(photos.labels, 1))
+    for balance, differ in (("none", False), ("class", True), ("sqrt", True)):
+        plan = plan_with(teacher, "hard", balance=balance)
+        order = [TrainStream(plan, one).sample_order(0)[0].tolist() for one in (photos, relabelled)]
+        assert (order[0] != order[1]) == differ
+        TeacherCache(tmp_path / balance, cache_header(plan, photos))
+        if differ:
+            with pytest.raises(RecipeError, match="other views: labels: "):
+                check_cache(plan, relabelled, tmp_path / balance)
+        else:
+            check_cache(plan, relabelled, tmp_path / balance)

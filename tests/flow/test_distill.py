@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_kit import CLASSES, ONE_THREAD, fails, finetune, record_of, signal_at
+from run_kit import CLASSES, ONE_THREAD, Zygote, fails, finetune, fingerprints, record_of, signal_at
 
 import deitft
 from deitft.bundle.format import load_bundle, save_bundle
@@ -258,14 +258,14 @@ def test_photos_without_labels(backlog: Path, teacher: Path, tmp_path: Path) -> 
     assert (filled.known, filled.asked, filled.views) == (32, 0, 32)
     elsewhere = deitft.teacher_cache(run, teacher_cache=tmp_path / "other")
     assert elsewhere.asked == 32
-    assert (tmp_path / "other" / "000000.1.chunk").stat().st_size == elsewhere.bytes
+    assert (tmp_path / "other" / "000000.fill-0.chunk").stat().st_size == elsewhere.bytes
     assert deitft.teacher_cache(run, teacher_cache=tmp_path / "other", verify=0.5).checked["same_bits"] == 1.0
     _lie(run, tmp_path / "other")
     with fails(GateError, "CACHE") as caught:
         deitft.teacher_cache(run, teacher_cache=tmp_path / "other", verify=1.0)
     assert "96.88% of 32 views" in caught.value.what
     assert "step 2, view 3" in caught.value.what
-    (chunk,) = (tmp_path / "other").glob("*.0.chunk")
+    (chunk,) = (tmp_path / "other").glob("*.chunk")
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
     with fails(DataError, "CACHE"):
         deitft.teacher_cache(run, teacher_cache=tmp_path / "other", verify=0.1)
@@ -282,12 +282,68 @@ def _lie(run: Path, cache: Path) -> None:
     folder, plan = open_run(run), read_plan(run / "plan.json")
     request = request_of(folder, read_run_record(run), plan)
     found, _ = photos_of(folder, plan, request, choose("cpu", threads=1, workers=0), StopFlag())
-    opened = TeacherCache(cache, cache_header(plan, found.photos(TRAIN)))
+    opened = TeacherCache(cache, cache_header(plan, found.photos(TRAIN)), part="fill-0")
     words = opened.read(2)[3:4].copy()
     words["classes"] = (words["classes"] + 1) % 3
-    (cache / "000000.1.chunk").unlink()  # chunks are joined in the order of their names
     opened.write(2, 3, words)
     opened.flush()
+
+
+def test_a_cache_inside_the_run_is_filled_by_two_processes_and_resume_uses_it(
+    photos: Path, teacher: Path, tmp_path: Path, zygote: Zygote
+) -> None:
+    """Without it, with it, the same weights; one of other views is said and not used."""
+    more = {"model": "deit_ti", "teacher": teacher}
+    whole = finetune(photos, tmp_path, "whole", *SMALL, **more).folder
+    with fails(TerminatedError, "N3"):
+        finetune(photos, tmp_path, "a", *SMALL, **more, progress=signal_at("training", 2, signal.SIGTERM))
+    run = tmp_path / "a"
+    commands = zygote.several(2, "teacher-cache", run, "--json")
+    assert [command.wait() for command in commands] == [0, 0], "\n".join(command.err for command in commands)
+    told = json.loads(commands[0].out)
+    assert (told["views"], told["known"], told["asked"]) == (32, 32, 32)
+    assert commands[1].out == ""
+    cache = run / "teacher-cache"
+    names = ["000000.fill-0.chunk", "000000.fill-1.chunk"]
+    assert sorted(path.name for path in cache.glob("*.chunk")) == names
+    assert told["bytes"] == sum((cache / name).stat().st_size for name in names) < 2 * 32 + 200
+    assert deitft.teacher_cache(run, verify=1.0).checked["same_bits"] == 1.0
+    talk = Talk()
+    shutil.copytree(run, tmp_path / "b")
+    assert deitft.resume(run, progress=talk).folder == run
+    assert any(text.startswith(f"the cache {cache} takes ") for text in talk.said)
+    assert sorted(path.name for path in cache.glob("*.chunk")) == names, "nothing was asked again"
+    assert whole is not None
+    assert fingerprints(run) == fingerprints(whole)
+
+    header = tmp_path / "b" / "teacher-cache" / "header.json"
+    stored = json.loads(header.read_text())
+    header.write_text(json.dumps({**stored, "batch": 3}))
+    deitft.resume(tmp_path / "b", progress=talk)
+    assert any("batch: 3 -> 8: it is not used" in text for text in talk.said)
+    assert fingerprints(tmp_path / "b") == fingerprints(whole)
+
+
+def test_who_asks_otherwise_may_not_fill_a_cache_up(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with fails(TerminatedError, "N3"):
+        finetune(
+            photos,
+            tmp_path,
+            "a",
+            *SMALL,
+            model="deit_ti",
+            teacher=teacher,
+            teacher_cache=cache,
+            progress=signal_at("training", 2, signal.SIGTERM),
+        )
+    before = {path: path.read_bytes() for path in cache.iterdir()}
+    with fails(RecipeError, "CACHE") as caught:
+        deitft.teacher_cache(tmp_path / "a", threads=2)
+    assert "threads: 1 -> 2" in caught.value.what
+    assert {path: path.read_bytes() for path in cache.iterdir()} == before
+    assert deitft.teacher_cache(tmp_path / "a").known == 32
+    assert deitft.teacher_cache(tmp_path / "a", threads=2).asked == 0
 
 
 def test_labels_of_held_out_photos_give_real_accuracy(
@@ -355,7 +411,8 @@ def test_a_dry_run_tells_what_the_teacher_costs(photos: Path, teacher: Path, tmp
     assert all(speed > 0 for speed in values["images_per_second"].values())
     assert values["cost"] == pytest.approx(values["seconds"]["total"] / 1000)
     assert values["hours"] == pytest.approx(values["seconds"]["total"] / 3600)
-    assert values["teacher_cache"]["bytes"] == pytest.approx(2 * 65_536, rel=0.01)
+    views = 2 * 4 * 8  # of two epochs
+    assert values["teacher_cache"]["bytes"] == pytest.approx(2 * views, abs=100)
     shown = dict(planned.summary())
     assert "an hour" in shown["Cost"]
     assert "approximation" in shown["Views"]

@@ -19,7 +19,7 @@ from deitft.errors import DataError, OutputError, RecipeError
 from deitft.models.build import Classifier, build, logit_mean
 from deitft.objectives.cached_teacher import CachedTeacher
 from deitft.objectives.teacher import LiveTeacher, Teacher, renormalise, size_for
-from deitft.objectives.teacher_cache import TeacherCache, header_of, stored_header
+from deitft.objectives.teacher_cache import TeacherCache, header_of, stored_header, teacher_batch
 from deitft.recipe.plan_types import DistillKind, DistillPlan, Plan, TeacherPlan
 from deitft.recipe.preprocessing import Preprocessing
 from deitft.runs.teacher import at_size
@@ -190,13 +190,92 @@ def test_writers_of_one_chunk_do_not_undo_each_other(tmp_path: Path) -> None:
     batch = KeyedStream(plan).batch(3)
     parts = list(batch.split(4))
     for number, part in enumerate(parts):
-        opened = TeacherCache(tmp_path / "cache", header, part=number)
+        opened = TeacherCache(tmp_path / "cache", header, part=f"run-{number}")
         CachedTeacher(opened, Counting("hard"), 3, lambda step: step)(part)
         opened.flush()
     silent = Counting("hard")
     joined = CachedTeacher(TeacherCache(tmp_path / "cache", header), silent, 3, lambda step: step)(batch)
     assert silent.asked == 0
     assert torch.equal(joined, Counting("hard")(batch))
+
+
+@pytest.mark.parametrize("writers", [1, 2, 4])
+def test_the_size_that_was_shown_is_the_size_on_disk(tmp_path: Path, writers: int) -> None:
+    """However many write: each its own rows of every step (a run), or its own steps (filled in advance)."""
+    plan, steps = plan_with(), 12
+    header, stream = header_of(plan, "photos"), KeyedStream(plan)
+    for who in range(writers):
+        rows = TeacherCache(tmp_path / "rows", header, part=f"run-{who}")
+        whole = TeacherCache(tmp_path / "steps", header, part=f"fill-{who}")
+        ours = [CachedTeacher(one, Counting("hard"), 3, lambda step: step) for one in (rows, whole)]
+        for step in range(steps):
+            ours[0](list(stream.batch(step).split(plan.batch // writers))[who])
+            if step * writers // steps == who:
+                ours[1](stream.batch(step))
+        for one in ours:
+            one.close()
+    for folder in (tmp_path / "rows", tmp_path / "steps"):
+        cache = TeacherCache(folder, header)
+        assert cache.known_steps(steps).all()
+        answers = steps * plan.batch * 2
+        around = header.bytes_for(steps) - answers
+        assert cache.bytes_on_disk() == answers + writers * around
+        assert around < 100
+
+
+def test_two_runs_that_write_under_one_name_lose_nothing(tmp_path: Path) -> None:
+    plan = plan_with()
+    header, stream = header_of(plan, "photos"), KeyedStream(plan)
+    runs = [TeacherCache(tmp_path / "cache", header) for _ in range(2)]
+    for number, run in enumerate(runs):
+        CachedTeacher(run, Counting("hard"), 3, lambda step: step)(stream.batch(number))
+    for run in runs:
+        run.flush()
+    assert TeacherCache(tmp_path / "cache", header).known_steps(3).tolist() == [True, True, False]
+
+
+def test_who_computes_otherwise_reads_and_adds_nothing(tmp_path: Path) -> None:
+    """Else an answer of the CPU's would stand under a header that says cuda."""
+    plan, stream = replace(plan_with(), device="cuda"), KeyedStream(plan_with())
+    header, elsewhere = header_of(plan, "photos"), header_of(replace(plan, device="cpu"), "photos")
+    first = CachedTeacher(TeacherCache(tmp_path, header), Counting("hard"), 3, lambda step: step)
+    first(stream.batch(0))
+    first.close()
+    voice = Counting("hard")
+    opened = TeacherCache(tmp_path, elsewhere)
+    other = CachedTeacher(opened, voice, 3, lambda step: step)
+    for step in (0, 1, 1):
+        assert torch.equal(other(stream.batch(step)), Counting("hard")(stream.batch(step)))
+    other.close()
+    assert opened.inexact == 'device: "cuda" -> "cpu"'
+    assert (other.read, voice.asked) == (8, 16)
+    assert TeacherCache(tmp_path, header).known_steps(2).tolist() == [True, False]
+
+
+def test_how_many_views_the_teacher_sees_at_once() -> None:
+    """What differs between processes is the shape, not how many of them there are."""
+    shape = {"images": 4, "of": 4}
+    assert teacher_batch(4, 8) == teacher_batch(4, 4) == teacher_batch(8, 4) == shape
+    assert teacher_batch(5, 12) != teacher_batch(5, 7)
+    plan = plan_with()
+    micro = replace(plan, micro_batch=4)
+    assert (
+        header_of(micro, "p").exact == header_of(micro, "p", share=4).exact == header_of(plan, "p", share=4).exact
+    )
+    assert header_of(plan, "p").exact != header_of(plan, "p", share=4).exact
+
+
+@pytest.mark.parametrize("classes", [3, 65_535, 65_536, 70_001])
+def test_any_number_of_classes_is_kept(tmp_path: Path, classes: int) -> None:
+    plan = replace(plan_with(), classes=tuple(map(str, range(classes))))
+    header, batch = header_of(plan, "photos"), KeyedStream(plan_with()).batch(0)
+    said = torch.full((len(batch),), classes - 1)
+    memory = CachedTeacher(TeacherCache(tmp_path, header), lambda batch: said, classes, lambda step: step)
+    memory(batch)
+    memory.close()
+    again = CachedTeacher(TeacherCache(tmp_path, header), lambda batch: 0 * said, classes, lambda step: step)
+    assert torch.equal(again(batch), said)
+    assert again.read == len(batch)
 
 
 def test_a_cache_of_other_views_is_refused_field_by_field(tmp_path: Path) -> None:
