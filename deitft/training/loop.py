@@ -258,10 +258,10 @@ class _Run:
         if finite and guard["longest"] < FAULTS_IN_ROW:
             self._tell_faults(int(guard["faults"]))
             return
+        step = int(guard["first_bad"]) if guard["longest"] >= FAULTS_IN_ROW else state.step
         names = self._bad_names()
         if names:
-            raise bad_pixels(names)
-        step = int(guard["first_bad"]) if guard["longest"] >= FAULTS_IN_ROW else state.step
+            raise bad_pixels(names, step, self._keeper.latest)
         what = "loss or gradients" if finite else "weights"
         raise self._diverged(f"{what} stopped being finite at step {step}", step, guard["last_loss"])
 

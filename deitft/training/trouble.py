@@ -57,12 +57,13 @@ def with_place(error: DeitftError, step: int, saved: int | None) -> DeitftError:
     return found
 
 
-def bad_pixels(names: Sequence[str]) -> DataError:
-    """N1, where photos are to blame."""
+def bad_pixels(names: Sequence[str], step: int, saved: int | None) -> DataError:
+    """N1, where photos are to blame: which, and at which step it began."""
     count = f"{len(names)} photos have" if len(names) > 1 else "1 photo has"
     return DataError(
-        f"{count} pixels that are not finite, first: {names[0]}",
+        f"{count} pixels that are not finite, first: {names[0]}; updates stopped being finite at step {step}",
         "replace or remove them and run it again",
         id="N1",
         files=names,
+        details={"step": step, "last_good_step": saved},
     )

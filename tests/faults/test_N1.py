@@ -154,6 +154,8 @@ def test_n1_b_pixels_are_a_fault_of_the_data_and_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="pixels that are not finite, first: ") as caught:
         run.fit()
     assert (caught.value.id, caught.value.exit_code) == ("N1", 65)
+    assert caught.value.what.endswith("; updates stopped being finite at step 7"), "steps are counted from one"
+    assert caught.value.details == {"step": 7, "last_good_step": None}
     ids = {int(KeyedStream(run.plan).batch(step).sample_ids[2]) for step in (6, 7, 8)}
     assert {int(Path(name).stem) for name in caught.value.files} == ids
 
