@@ -34,32 +34,33 @@ def heads(run: Path) -> dict[str, Any]:
     return {"heads": metrics["test"].get("heads"), "token": metrics.get("token")}
 
 
-def of_last_step(trial: Trial, data: Path) -> dict[str, Any]:
-    """The weights of the last step, which nothing has chosen, on val and test: who was right, head by head.
+def of_last_step(trial: Trial, data: Path, *, pooled: bool = True) -> dict[str, Any]:
+    """The weights of the last step, which nothing has chosen, on test, and ``pooled`` on val and test: who was
+    right, head by head.
 
-    Epochs are fixed beforehand and the last step is taken, so that val has chosen nothing and may be pooled with
-    test.
+    Val may be pooled with test where it has chosen nothing: neither epochs nor weights, nor how the heads begin,
+    nor anything of the teacher.
     """
-    right: dict[str, dict[str, bool]] = {head: {} for head in HEADS}
-    seconds = 0.0
-    for split in ("val", "test"):
+    right: dict[str, dict[str, dict[str, bool]]] = {}
+    digests, seconds = _digests(trial.folder), 0.0
+    for split in ("test", *(("val",) if pooled else ())):
         out = trial.folder.parent.parent / "last-step" / trial.name / split
         words = ["evaluate", trial.folder / "last", data, "--split", split, "--out", out, "--quiet"]
         cost: Cost = timed(deitft(*words, *(["--threads", trial.asked.threads] if trial.asked.threads else [])))
         seconds += cost.cpu
         found, _ = load_predictions(out / "predictions.csv")
-        digests = _digests(trial.folder)
-        for head in HEADS:
-            said = found.logits(head).argmax(axis=1)
-            for path, ok in zip(found.paths, (said == found.labels).tolist(), strict=True):
-                right[head][digests[_as_in_run(path, digests)]] = bool(ok)
-    return {
-        "last_step": {
-            head: {"n": len(seen), "top1": sum(seen.values()) / len(seen)} for head, seen in right.items()
-        },
-        "last_step_verdicts": {head: verdicts(seen) for head, seen in right.items()},
-        "last_step_cpu_seconds": seconds,
-    }
+        ids = [digests[_as_in_run(path, digests)] for path in found.paths]
+        right[split] = {
+            head: dict(zip(ids, (found.logits(head).argmax(axis=1) == found.labels).tolist(), strict=True))
+            for head in HEADS
+        }
+    sides = {"last_step_test": ("test",)} | ({"last_step": ("val", "test")} if pooled else {})
+    values: dict[str, Any] = {"last_step_cpu_seconds": seconds}
+    for name, splits in sides.items():
+        seen = {head: {id: ok for split in splits for id, ok in right[split][head].items()} for head in HEADS}
+        values[name] = {head: {"n": len(one), "top1": sum(one.values()) / len(one)} for head, one in seen.items()}
+        values[f"{name}_verdicts"] = {head: verdicts(one) for head, one in seen.items()}
+    return values
 
 
 def _digests(run: Path) -> Mapping[str, str]:

@@ -128,7 +128,6 @@ def plan_for(photos: int, classes: tuple[str, ...], batches: int, workers: int):
         fixed_size=False,
         linear_heads=True,
         two_heads=True,
-        labelled=True,
         teachers=(),
     )
     return resolve(load_recipe("pretrain-deit", overrides=changes), facts, seed=0, max_steps=batches)

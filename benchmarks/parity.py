@@ -7,6 +7,9 @@ Three models with their shared weights, 32 real photos, float32:
    224 px and where a photo may be decoded at a reduced scale;
 3. a run's bundle, opened by timm alone, against the logits that the run wrote down.
 
+And distillation (``--only distillation``, in ``parity_steps.py``): DeiT-Ti with two heads and a MobileNetV2 that
+teaches, the same weights and batch in timm's ``TokenDistillationTask`` and in ours: loss, gradient and first step.
+
 Records: ``records/parity.jsonl``, one for each model and time it is measured.
 
     python benchmarks/parity.py --shared ../shared
@@ -24,6 +27,7 @@ import numpy as np
 import timm
 import torch
 from command import ledger_of, options
+from parity_steps import CASES, step_parity
 from photos import clothing, few, forget
 from PIL import Image
 from torch import Tensor
@@ -40,25 +44,35 @@ from deitft.recipe.preprocessing import Preprocessing
 MODELS = {"deit_ti": "deit_tiny_patch16_224.fb_in1k", "vit_ti": "vit_ti", "mobilenetv2": "mobilenetv2"}
 """Short name -> the model that the shared weights are of: for deit_ti the one with a single token."""
 PHOTOS = 32
+FEWER = 4
+"""A step takes every fourth of them."""
 SIZES = (224, 64, 32)
 
 
 def main() -> None:
     """Model after model."""
-    asked = options(__doc__, "runs/parity").parse_args()
+    parser = options(__doc__, "runs/parity")
+    parser.add_argument("--only", choices=("models", "distillation"), help="one of the two parts")
+    asked = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     torch.manual_seed(0)
     if asked.threads:
         torch.set_num_threads(asked.threads)
     ledger = ledger_of(asked, "parity")
-    for short, name in MODELS.items():
-        files = sorted((clothing(asked.shared) / "test").glob("*/*.jpg"))
-        files = files[:: len(files) // PHOTOS][:PHOTOS]
+    files = sorted((clothing(asked.shared) / "test").glob("*/*.jpg"))
+    files = files[:: len(files) // PHOTOS][:PHOTOS]
+    for short, name in MODELS.items() if asked.only != "distillation" else ():
         values = model_parity(asked, name, files) | {"bundle": bundle_parity(asked, short)}
         print(short, values["logits"], values["views"]["224"], values["bundle"], sep="\n  ", flush=True)
         number = sum(id.startswith(f"parity-{short}-") for id in ledger.rows)
         subject = {"model": short, "weights_of": name, "photos": len(files), "precision": "fp32"}
         ledger.add(f"parity-{short}-{number}", {"subject": subject, **values})
+    for kind, dtype in CASES if asked.only != "models" else ():
+        values = step_parity(asked.shared / "weights", our_views, files[::FEWER], kind, dtype)
+        print(kind, dtype, values["loss"], values["gradient"], values["step"], sep="\n  ", flush=True)
+        label = f"parity-distillation-{kind}-{values['subject']['precision']}"
+        number = sum(id.startswith(f"{label}-") for id in ledger.rows)
+        ledger.add(f"{label}-{number}", values)
 
 
 def model_parity(asked: argparse.Namespace, name: str, files: list[Path]) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def kills(rows: Sequence[Row]) -> str:
 
 
 def parities(rows: Sequence[Row]) -> str:
-    """Largest differences to timm."""
+    """Largest differences to timm: of models, and of a step of distillation."""
     lines = [
         [
             row["subject"]["model"],
@@ -193,9 +193,32 @@ def parities(rows: Sequence[Row]) -> str:
             f"{row['bundle']['same_answers']} of {row['bundle']['photos']}",
         ]
         for row in rows
+        if "logits" in row
     ]
     head = ("model", "logits", "logits from the file", "levels of 255 at px", "bundle's logits", "same answers")
-    return markdown(head, lines)
+    steps = [
+        [
+            row["subject"]["distill"],
+            row["subject"]["precision"],
+            f"{row['loss']['ours']:.6f}",
+            f"{row['loss']['apart']:.2g}",
+            f"{row['gradient']['apart']:.2g}",
+            f"{row['step']['weights_apart']['max']:.2g}",
+            f"{row['step']['moved']['max']:.2g}",
+        ]
+        for row in rows
+        if "step" in row
+    ]
+    names = (
+        "distillation",
+        "precision",
+        "loss",
+        "losses apart",
+        "gradients apart",
+        "weights apart",
+        "weights moved",
+    )
+    return "\n\n".join([markdown(head, lines), *([markdown(names, steps)] if steps else [])])
 
 
 def _largest_first(views: Mapping[str, Row]) -> list[tuple[str, Row]]:
@@ -209,7 +232,7 @@ def _levels(view: Row) -> str:
 
 def by_head(rows: Sequence[Row]) -> str:
     """Top-1 of each way to read the heads, mean ± standard deviation over seeds; of the last step where it is
-    kept."""
+    kept; and the teacher's own on val."""
     lines = []
     for (data, model, recipe), by_seed in by_kind(rows).items():
         of = list(by_seed.values())
@@ -217,10 +240,22 @@ def by_head(rows: Sequence[Row]) -> str:
         for head in ("class", "distill", "both"):
             known = [row["heads"][head]["top1"] for row in of if row.get("heads")]
             cells.append(cell(known, 2, 100))
-        pooled = [row["last_step"]["both"]["top1"] for row in of if row.get("last_step")]
-        lines.append([recipe, model, data, len(of), *cells, cell(pooled, 2, 100)])
-    served = ("served", "class head", "distillation head", "both", "last step, val and test")
-    return markdown(("teacher", "model", "data", "seeds", *served), lines)
+        for name in ("last_step_test", "last_step"):
+            cells.append(cell([row[name]["both"]["top1"] for row in of if row.get(name)], 2, 100))
+        cells.append(cell([score for row in of if (score := _teachers_score(row)) is not None], 2, 100))
+        lines.append([recipe, model, data, len(of), *cells])
+    served = ("served", "class head", "distillation head", "both")
+    last = ("last step, test", "last step, val and test", "teacher, val")
+    return markdown(("teacher", "model", "data", "seeds", *served, *last), lines)
+
+
+def _teachers_score(row: Row) -> float | None:
+    """The val top-1 of a student's teacher; of a run that is there as a teacher its own."""
+    if row["subject"]["recipe"] == "teacher alone":
+        score: float | None = row["result"].get("val_top1")
+        return score
+    teachers = (row.get("plan") or {}).get("distill") or {}
+    return next((one["val_top1"] for one in teachers.get("teachers", ())), None)
 
 
 def teaching_speed(rows: Sequence[Row]) -> str:

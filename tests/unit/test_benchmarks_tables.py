@@ -219,3 +219,39 @@ def test_the_records_that_are_kept_name_no_place_and_make_tables(benchmarks: dic
             assert benchmarks["ledger"].without_places(found) == found, f"{file.name}: {found['id']} names a place"
         if file.stem in benchmarks["tables"].TABLES:
             assert benchmarks["tables"].TABLES[file.stem](list(ledger.rows.values())).count("\n") > 1
+
+
+def test_the_million_entries_have_a_plan(benchmarks: dict[str, ModuleType]) -> None:
+    """The script is run rarely: what it tells the planner must fit at any time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        plan_for = importlib.import_module("million_entries").plan_for
+    sys.modules.pop("million_entries")
+    plan = plan_for(1000, ("a", "b", "c", "d"), 20, 2)
+    assert (plan.total_steps, plan.batch, plan.preprocessing.size, plan.workers) == (20, 60, 96, 2)
+    assert plan.train_counts == (250,) * 4
+
+
+def test_the_table_of_teachers_keeps_the_claims_apart(benchmarks: dict[str, ModuleType]) -> None:
+    """A student whose teacher was chosen on val has no figure of val and test together."""
+    half = {"both": {"n": 4, "top1": 0.5}}
+    teachers = {"distill": {"teachers": [{"val_top1": 0.9}]}}
+    unchosen = row("hard-vit_ti", 0, "1100", plan=teachers, last_step_test=half, last_step=half)
+    probed = row("probed-mobilenetv2", 0, "1110", plan=teachers, last_step_test=half)
+    alone = row("teacher alone", 0, "1111", model="mobilenetv2")
+    alone["result"]["val_top1"] = 0.91
+    table = benchmarks["tables"].by_head([unchosen, probed, alone]).splitlines()[2:]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    assert [cells[0] for cells in found] == ["hard-vit_ti", "probed-mobilenetv2", "teacher alone"]
+    assert [cells[-3:] for cells in found] == [
+        ["50.00", "50.00", "90.00"],
+        ["50.00", "–", "90.00"],
+        ["–", "–", "91.00"],
+    ]
+
+
+def test_the_table_of_parity_has_steps_beside_models(benchmarks: dict[str, ModuleType]) -> None:
+    table = benchmarks["tables"].parities(list(benchmarks["ledger"].Ledger("parity").rows.values()))
+    assert "| mobilenetv2 |" in table
+    assert "| hard | fp64 |" in table
+    assert "| soft | fp32 |" in table
