@@ -47,8 +47,8 @@ Views = Callable[..., Tensor]
 def step_parity(weights: Path, views: Views, files: list[Path], kind: DistillKind, dtype: torch.dtype) -> Any:
     """Loss, gradient and the first step of AdamW, ours and timm's, and how far apart they are.
 
-    AdamW's first step moves each weight by about the learning rate, however small its gradient: where that is
-    rounding and no more, the two may step apart by as much. In float64 hardly any is.
+    AdamW's first step moves each weight by about the learning rate, however small its gradient: where in float32
+    that is rounding and no more, the two may step apart by as much.
     """
     student, pre = loaded(STUDENT, weights, dtype)
     teacher, of_teacher = loaded(TEACHER, weights, dtype)
@@ -90,7 +90,8 @@ def loaded(short: str, weights: Path, dtype: torch.dtype) -> tuple[Classifier, P
 
 
 def plan_of(kind: DistillKind, batch: int, pre: Preprocessing, of_teacher: Preprocessing) -> Plan:
-    """`pretrain-deit` without chance: no mixing, no stochastic depth, no warmup."""
+    """`pretrain-deit` without chance: no mixing, no stochastic depth, no warmup; what decays is timm's choice of today
+    (DeiT's own run decays the distillation token)."""
     teacher = TeacherPlan(
         name=TEACHER, model=TEACHER, path="", sha256="", preprocessing=of_teacher, columns=tuple(range(CLASSES))
     )
@@ -98,7 +99,7 @@ def plan_of(kind: DistillKind, batch: int, pre: Preprocessing, of_teacher: Prepr
         kind=kind, token=True, alpha=ALPHAS[kind], tau=3.0, reduction="batchmean", teachers=(teacher,)
     )
     plan = plan_for(10 * CLASSES, tuple(f"{number:03d}" for number in range(CLASSES)), 100, 0)
-    optim = replace(plan.optim, warmup_steps=0, clip_norm=None)
+    optim = replace(plan.optim, warmup_steps=0, clip_norm=None, decay_distill_token=False)
     return replace(
         plan,
         preprocessing=pre,
