@@ -109,7 +109,7 @@ PricePerHour = Annotated[
         "--price-per-hour",
         metavar="PRICE",
         min=0.0,
-        help="what an hour of this machine costs: `--dry-run` says what the run will",
+        help="what an hour of one machine costs: `--dry-run` says what the run will, on all machines",
         rich_help_panel=TRAINING,
     ),
 ]

@@ -52,7 +52,8 @@ def pretrain(
 ) -> RunResult:
     """Train from random weights (or from ``weights``) by a recipe of DeiT's, and leave a run folder.
 
-    ``data`` as for ``finetune``; without it the embedded digits are learned, with a small convnet as the teacher.
+    ``data`` as for ``finetune``; without it the embedded digits are learned, with ``distill`` from a small convnet
+    that learns them first.
     ``unlabelled``: the photos have no labels, and all that is learned comes from ``teacher``. ``recipe`` is
     ``pretrain-deit`` unless named, for the digits ``pretrain-small``. ``weights_dir`` is where a teacher's weights
     are. The other keywords are those of ``finetune``.
@@ -75,9 +76,9 @@ def pretrain(
     with together(device, progress) as group:
         if not group.leads:
             return follow(group)
-        if data is None:
-            given |= digits_instead(given)
+        instead = {} if data is not None else digits_instead(given)
+        given |= instead
         request = train_request("pretrain", given | {"recipe": given["recipe"] or "pretrain-deit"})
-        request = replace(request, teacher_pretrained=data is not None, group=group)
+        request = replace(request, teacher_pretrained="teacher" not in instead, group=group)
         with pixel_limit(request.max_pixels):
             return resume_newest(request) if resume else train(request)

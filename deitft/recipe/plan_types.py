@@ -80,10 +80,11 @@ class LossPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherPlan:
-    """One teacher: a bundle, by content. ``columns`` [C]: where each of the student's classes is in its logits.
+    """One teacher, by content. ``columns`` [C]: where each of the student's classes is in its logits.
 
-    ``path`` is the bundle's folder, ``sha256`` that of its weights, ``val_top1`` what it scores on the student's
-    val photos (None where there are none).
+    ``path`` is a bundle's folder or a weights file ("" in a dry run, where it has yet to learn the classes),
+    ``sha256`` that of its weights, ``val_top1`` what it scores on the student's val photos (None where there are
+    none).
     """
 
     name: str

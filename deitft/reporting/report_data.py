@@ -55,7 +55,8 @@ class HeadRow:
 class TokenPart:
     """What the distillation token learned, beside the heads' own scores; photos are those of the claim split.
 
-    ``alone``: the distillation head alone listened to the teacher; ``kind`` is "hard" or "soft". ``voices`` name
+    ``alone``: the distillation head alone listened to the teacher; ``labelled``: there were labels to learn from,
+    too; ``kind`` is "hard" or "soft". ``voices`` name
     the rows and columns of ``disagreement`` [K, K], shares in 0..1, or None for a teacher that could not be asked
     (``note`` says why). ``sides``: of the ``apart`` photos on which teacher and label differ, how many each voice
     calls as the label does and as the teacher does. ``gains``: (what, points of top-1 as a share, low, high),
@@ -77,6 +78,7 @@ class TokenPart:
     layers: Sequence[float] = ()
     cosine_photos: int = 0
     note: str = ""
+    labelled: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from deitft.compute.device import peak_memory, synchronise
+from deitft.compute.group import ALONE, Group
 from deitft.core.progress import Progress, Silent, StopFlag
 from deitft.data.catalog import TRAIN, VAL
 from deitft.data.photos import PhotoSet, photo_set
@@ -75,14 +76,14 @@ def measure(
     limit: float | None = None,
     ways: Sequence[Way] = WAYS,
     cache: Path | None = None,
-    rows: slice | None = None,
+    group: Group = ALONE,
 ) -> Costs:
     """Take a few real steps, decoding included, on a copy of the model: the run itself starts untouched.
 
     Where a step takes long, the second one is the last: half a minute is enough for a plan of hours.
 
-    Of several processes each has its ``rows`` of a batch: the leader measures its own, without what they tell each
-    other. Where the whole command has a ``limit`` in seconds, less than a third of it is spent here. With a
+    Of a ``group`` of processes each has its rows of a batch: the leader measures its own, without what they tell
+    each other. Where the whole command has a ``limit`` in seconds, less than a third of it is spent here. With a
     teacher each of these ``ways`` of asking it is measured.
     """
     from deitft.runs.train import place
@@ -98,11 +99,14 @@ def measure(
     with progress.task("measuring this machine's speed", most, unit="steps") as task:
 
         def times_of(one: Plan, objective: Objective, within: float) -> list[float]:
+            rows = group.rows(one.batch, paired=one.mixing.on)
             return _step_seconds(trial, one, objective, train, stop, task.advance, within, rows)
 
         if plan.distill is not None and sizes:
             all_of_it = min(ALL_SECONDS, 0.1 * limit) if limit is not None else ALL_SECONDS
-            teaching = teaching_costs(plan, train, times_of, ways=ways, cache=cache, allowed=all_of_it)
+            teaching = teaching_costs(
+                plan, train, times_of, ways=ways, cache=cache, allowed=all_of_it, world=group.world
+            )
             seconds = {size: teaching.step_seconds(size) for size in sizes}
             taken = teaching.steps
         else:
@@ -128,7 +132,7 @@ def _step_seconds(
     stop: StopFlag,
     advance: Callable[[int], None],
     allowed: float,
-    rows: slice | None,
+    rows: slice,
 ) -> list[float]:
     """Seconds of each measured step at one size."""
     state = new_state(plan, trial)

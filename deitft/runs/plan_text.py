@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deitft.compute.rank import Rank
 from deitft.core.units import format_bytes, format_money, format_seconds
 from deitft.data.catalog import counted
-from deitft.recipe.plan_types import Plan
+from deitft.recipe.plan_types import Plan, TeacherPlan
+from deitft.runs.adapting import FirstRun
 from deitft.runs.measure import Costs, Forecast, free_bytes
 from deitft.runs.request import RunResult, TrainRequest
 from deitft.runs.teaching_costs import Teaching, Way, run_seconds
@@ -36,12 +41,18 @@ def views_again(plan: Plan) -> str:
     return f"{first} are shown again and again: an approximation, fewer views than the recipe's"
 
 
-def planned(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> RunResult:
-    """What ``--dry-run`` hands back: nothing was written, nothing was trained."""
+def planned(
+    plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest, first: Sequence[FirstRun] = ()
+) -> RunResult:
+    """What ``--dry-run`` hands back: nothing was written, nothing was trained.
+
+    ``outlook`` is of the student's run, ``first`` are those in which its teachers learn the classes before it.
+    """
+    outlook = _with_first(outlook, first)
     return RunResult(
         folder=None,
         status="planned",
-        facts=rows(plan, costs, outlook, request),
+        facts=rows(plan, costs, outlook, request, first),
         values={
             "plan": plan.record(),
             "measured": {
@@ -52,13 +63,16 @@ def planned(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) 
             "seconds": {**outlook.seconds, "total": outlook.total_seconds},
             **_hours_record(plan, outlook, request),
             **_teaching_record(plan, costs),
+            **_first_record(first),
             "memory_bytes": outlook.memory_bytes,
             "disk_bytes": outlook.disk_bytes,
         },
     )
 
 
-def rows(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> list[tuple[str, str]]:
+def rows(
+    plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest, first: Sequence[FirstRun] = ()
+) -> list[tuple[str, str]]:
     """(what, how much) rows for people."""
     photos = plan.photos
     spent = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in outlook.seconds.items() if seconds)
@@ -66,6 +80,7 @@ def rows(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> 
         ("Data", f"{plan.data}: {photos['train']} train, {photos['val']} val, {photos['test']} test photos"),
         ("Classes", f"{len(plan.classes)}, {_sizes(plan)}"),
         ("Weights", weights_text(plan)),
+        *_first_rows(first),
         *_learning_rows(plan, costs),
         *_teaching_rows(plan, costs),
         ("Time", f"{format_seconds(outlook.total_seconds)} in all: {spent}"),
@@ -74,6 +89,47 @@ def rows(plan: Plan, costs: Costs, outlook: Forecast, request: TrainRequest) -> 
         ("Disk", f"{format_bytes(outlook.disk_bytes)}, {format_bytes(free_bytes(request.runs_dir))} free"),
         ("Machine", machine_text(plan)),
     ]
+
+
+def _with_first(outlook: Forecast, first: Sequence[FirstRun]) -> Forecast:
+    """The forecast of the whole command: one run after the other, each kept."""
+    if not first:
+        return outlook
+    return replace(
+        outlook,
+        seconds={"the teacher's own run": sum(one.outlook.total_seconds for one in first), **outlook.seconds},
+        memory_bytes=max(outlook.memory_bytes, *(one.outlook.memory_bytes for one in first)),
+        disk_bytes=outlook.disk_bytes + sum(one.outlook.disk_bytes for one in first),
+    )
+
+
+def _first_rows(first: Sequence[FirstRun]) -> list[tuple[str, str]]:
+    return [
+        (
+            "First",
+            f"the teacher {one.teacher} learns your classes: {one.plan.recipe}, "
+            f"{counted(one.plan.total_steps, 'step')} of {one.plan.batch}, "
+            f"{format_seconds(one.outlook.total_seconds)}; kept as {one.folder.path}"
+            + (", begun already: it goes on" if one.begun else ""),
+        )
+        for one in first
+    ]
+
+
+def _first_record(first: Sequence[FirstRun]) -> dict[str, object]:
+    if not first:
+        return {}
+    runs = [
+        {
+            "teacher": one.teacher,
+            "folder": str(one.folder.path),
+            "begun": one.begun,
+            "plan": one.plan.record(),
+            "seconds": one.outlook.total_seconds,
+        }
+        for one in first
+    ]
+    return {"teachers_first": runs}
 
 
 def machine_text(plan: Plan) -> str:
@@ -131,25 +187,40 @@ def _epochs(plan: Plan) -> str:
     return f"{number} epoch{'' if number == '1' else 's'}"
 
 
-def _hours(plan: Plan, outlook: Forecast) -> tuple[float, str]:
-    """Hours of the whole command, and of what."""
-    return outlook.total_seconds / 3600, "machine-hours" if plan.device == "cpu" else "GPU-hours"
+def _hours(plan: Plan, outlook: Forecast, of: Rank) -> tuple[float, str]:
+    """Hours of the whole command, and of what: of every GPU that is taken for it, else of every machine."""
+    hours = outlook.total_seconds / 3600
+    return (hours * _machines(of), "machine-hours") if plan.device == "cpu" else (hours * of.world, "GPU-hours")
+
+
+def _machines(of: Rank) -> int:
+    return -(-of.world // of.local_world)
+
+
+def _cost(outlook: Forecast, price: float, of: Rank) -> float:
+    """``price`` is that of one machine an hour."""
+    return outlook.total_seconds / 3600 * _machines(of) * price
 
 
 def _hours_rows(plan: Plan, outlook: Forecast, request: TrainRequest) -> list[tuple[str, str]]:
-    hours, unit = _hours(plan, outlook)
+    of, price = request.group.of, request.price_per_hour
+    hours, unit = _hours(plan, outlook, of)
     text = f"{hours:.3g} {unit}"
-    if request.price_per_hour is not None:
-        text += (
-            f", {format_money(hours * request.price_per_hour)} at {format_money(request.price_per_hour)} an hour"
-        )
+    if price is not None:
+        several = f" for each of {_machines(of)} machines" if _machines(of) > 1 else " for the machine"
+        text += f", {format_money(_cost(outlook, price, of))} at {format_money(price)} an hour{several}"
     return [("Cost", text)]
 
 
 def _hours_record(plan: Plan, outlook: Forecast, request: TrainRequest) -> dict[str, object]:
-    hours, unit = _hours(plan, outlook)
-    price = request.price_per_hour
-    return {"hours": hours, "hours_of": unit, "cost": None if price is None else hours * price}
+    of, price = request.group.of, request.price_per_hour
+    hours, unit = _hours(plan, outlook, of)
+    return {
+        "hours": hours,
+        "hours_of": unit,
+        "machines": _machines(of),
+        "cost": None if price is None else _cost(outlook, price, of),
+    }
 
 
 def _images_per_second(plan: Plan, teaching: Teaching) -> dict[Way, float]:
@@ -169,7 +240,7 @@ def _teaching_rows(plan: Plan, costs: Costs) -> list[tuple[str, str]]:
     run = teaching.pays_from(plan)
     pays = f"pays from run {run} of these views on" if run is not None else "does not pay: reading is no faster"
     known = f", {teaching.known:.0%} of it known" if teaching.cached else ", not asked for (--teacher-cache)"
-    names = ", ".join(one.name for one in plan.distill.teachers)
+    names = ", ".join(map(_teacher_text, plan.distill.teachers))
     again = views_again(plan)
     return [
         ("Teacher", f"{names}, {plan.distill.kind} labels, {plan.distill.alpha:g} of the loss"),
@@ -177,6 +248,13 @@ def _teaching_rows(plan: Plan, costs: Costs) -> list[tuple[str, str]]:
         ("Cache", f"{format_bytes(teaching.bytes)}{known}; it {pays}"),
         *([("Views", again)] if again else []),
     ]
+
+
+def _teacher_text(teacher: TeacherPlan) -> str:
+    """Who it is, and how good on the student's val photos, where that is known."""
+    if not teacher.path:
+        return f"{teacher.name} (not yet measured: it learns first)"
+    return teacher.name if teacher.val_top1 is None else f"{teacher.name} ({teacher.val_top1:.1%} of val right)"
 
 
 def _teaching_record(plan: Plan, costs: Costs) -> dict[str, object]:

@@ -27,6 +27,8 @@ from deitft.runs.learning import cache_inside
 from deitft.runs.prepare import Prepared, write_preparation
 from deitft.runs.request import RunResult, TrainRequest
 from deitft.runs.session import Session
+from deitft.runs.teacher import refuse_other_teachers
+from deitft.runs.teacher_named import candidates
 from deitft.runs.time_limit import hard_stop
 from deitft.runs.train import carry_out, prepare_photos, read_recipe, recorded
 
@@ -232,6 +234,8 @@ def _replanned(plan: Plan, prepared: Prepared, request: TrainRequest, machine: M
     """The plan that the request would give today, on the run's machine settings."""
     recipe = read_recipe(request)
     choice, source = assemble.choose_weights(recipe, request)
+    if recipe.distill.kind != "none":
+        refuse_other_teachers(plan, candidates(request))
     teachers = plan.distill.teachers if plan.distill is not None else ()
     facts = assemble.facts_of(prepared, request, machine, choice, source, teachers=teachers)
     again = assemble.make_plan(recipe, facts, request, max_steps=plan.asked.get("max_steps"))

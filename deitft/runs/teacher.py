@@ -8,7 +8,7 @@ again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,67 +16,21 @@ import numpy as np
 
 from deitft.bundle.format import Bundle, load_bundle
 from deitft.compute.device import Machine
-from deitft.compute.group import ALONE
-from deitft.core.files import canonical_json, read_json, sha256_bytes
 from deitft.core.progress import StopFlag
 from deitft.data.catalog import VAL, shown
-from deitft.errors import DataError, Notice, RecipeError, UsageError
+from deitft.errors import DataError, Notice, RecipeError
 from deitft.evaluation.predict import predict
 from deitft.evaluation.scores import top_k_score
 from deitft.evaluation.statistics import wilson_interval
-from deitft.models import imagenet
 from deitft.models.build import Classifier, build
 from deitft.models.sources import find_needed
 from deitft.models.weights import load, preprocessing_of
-from deitft.models.zoo import ModelChoice
 from deitft.models.zoo import resolve as resolve_model
 from deitft.objectives.teacher import Teacher
-from deitft.objectives.teacher_cache import HEADER
 from deitft.recipe.plan_types import Plan, TeacherPlan
-from deitft.runs.classifier import bundle_folder
-from deitft.runs.folder import RunFolder
 from deitft.runs.prepare import Prepared
 from deitft.runs.request import TrainRequest
-from deitft.runs.together import trains_in_one
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """What ``--teacher`` named: a bundle with classes, or a model of the zoo that has yet to learn them."""
-
-    spec: str
-    bundle: Bundle | None = None
-    choice: ModelChoice | None = None
-
-
-def candidates(request: TrainRequest) -> list[Candidate]:
-    """What the request's teachers are, looked up but not yet read: cheap, so that it comes before the photos.
-
-    Raises:
-        UsageError: no such run, bundle or model (id TEACHER).
-        DataError: the bundle is damaged or hostile (id S6).
-    """
-    return [_candidate(spec) for spec in request.teacher]
-
-
-def _candidate(spec: str) -> Candidate:
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        return Candidate(spec=spec, bundle=load_bundle(bundle_folder(path)))
-    if path.exists():
-        raise UsageError(
-            f"--teacher {shown(spec)} is a file",
-            "name a model, a run or a bundle; weights of your own become one with `deitft finetune --weights`",
-            id="TEACHER",
-        )
-    try:
-        return Candidate(spec=spec, choice=resolve_model(spec))
-    except UsageError as error:
-        if "/" in spec or path.suffix:
-            raise UsageError(
-                f"--teacher: no run or bundle at {shown(spec)}", "see `deitft runs`", id="TEACHER"
-            ) from error
-        raise
+from deitft.runs.teacher_named import Candidate, classes_of_weights
 
 
 def columns_for(classes: Sequence[str], of_teacher: Sequence[str]) -> tuple[int, ...] | None:
@@ -126,29 +80,36 @@ def _teacher_for(
     stop: StopFlag,
     size: int | Literal["auto"],
 ) -> TeacherPlan:
-    classes = prepared.catalog.classes
-    if candidate.bundle is not None:
-        columns = columns_for(classes, candidate.bundle.classes)
-        if columns is None and not request.adapt_teacher:
-            raise RecipeError(
-                f"the teacher {shown(candidate.spec)} knows other classes: "
-                f"{class_difference(classes, candidate.bundle.classes)}",
-                "--adapt-teacher finetune trains it on these photos first"
-                if not request.unlabelled
-                else "teachers of photos without labels must know the same classes",
-                id="TEACHER",
-            )
-        if columns is not None:
-            plan = _of_bundle(candidate.spec, candidate.bundle, columns)
-            return _measured(at_size(plan, size), request, prepared, machine, stop)
-    elif imagenet.are_imagenet(classes) and len(classes) == len(imagenet.synsets()):
-        assert candidate.choice is not None
-        plan = at_size(_of_imagenet(candidate.choice, request, classes), size)
+    from deitft.runs.adapting import adapt, foretold
+
+    classes, named = prepared.catalog.classes, candidate.named_classes
+    if candidate.bundle is not None and (columns := columns_for(classes, candidate.bundle.classes)) is not None:
+        plan = at_size(_of_bundle(candidate.spec, candidate.bundle, columns), size)
         return _measured(plan, request, prepared, machine, stop)
-    adapted = load_bundle(adapt(request, candidate, prepared, machine, size).best)
-    columns = columns_for(classes, adapted.classes)
-    assert columns is not None, "the run was trained on these very classes"
-    return _measured(_of_bundle(candidate.spec, adapted, columns), request, prepared, machine, stop)
+    if candidate.bundle is None and knows(candidate, classes):
+        plan = at_size(_of_weights(candidate, request, classes), size)
+        return _measured(plan, request, prepared, machine, stop)
+    own = candidate.bundle is not None  # what it knows is its owner's choice; a model of the zoo is there to learn
+    if named is not None and (request.unlabelled or (own and not request.adapt_teacher)):
+        raise RecipeError(
+            f"the teacher {shown(candidate.spec)} knows other classes: {class_difference(classes, named)}",
+            "--adapt-teacher finetune trains it on these photos first"
+            if not request.unlabelled
+            else "teachers of photos without labels must know the same classes",
+            id="TEACHER",
+        )
+    learned = (foretold if request.dry_run else adapt)(request, candidate, prepared, machine, size)
+    if isinstance(learned, TeacherPlan):
+        return learned
+    adapted = load_bundle(learned.best)
+    places = columns_for(classes, adapted.classes)
+    assert places is not None, "the run was trained on these very classes"
+    return _measured(_of_bundle(candidate.spec, adapted, places), request, prepared, machine, stop)
+
+
+def knows(candidate: Candidate, classes: Sequence[str]) -> bool:
+    """Whether a model knows these classes: its weights name them, or name none and they are ImageNet's."""
+    return columns_for(classes, classes_of_weights(candidate.named_classes)) is not None
 
 
 def at_size(plan: TeacherPlan, size: int | Literal["auto"]) -> TeacherPlan:
@@ -181,118 +142,37 @@ def _of_bundle(spec: str, bundle: Bundle, columns: tuple[int, ...]) -> TeacherPl
     )
 
 
-def _of_imagenet(choice: ModelChoice, request: TrainRequest, classes: tuple[str, ...]) -> TeacherPlan:
-    """A model of the zoo on ImageNet's own classes needs no adapting."""
-    source = find_needed(choice, weights_dir=request.weights_dir)
+def _of_weights(candidate: Candidate, request: TrainRequest, classes: tuple[str, ...]) -> TeacherPlan:
+    """A model whose classifier knows the classes needs no adapting."""
+    choice = candidate.choice
+    assert choice is not None, "it is no bundle"
+    source = candidate.weights(request)
+    known = classes_of_weights(source.classes)
+    columns = columns_for(classes, known)
+    if columns is None:
+        raise RecipeError(
+            f"the teacher {shown(candidate.spec)} knows other classes: {class_difference(classes, known)}",
+            "name a model that knows ImageNet's classes",
+            id="TEACHER",
+        )
     return TeacherPlan(
-        name=choice.short_name or choice.timm_name,
+        name=candidate.spec if candidate.source is not None else choice.short_name or choice.timm_name,
         model=choice.timm_name,
         path=str(source.path),
         sha256=str(source.record()["sha256"]),
         preprocessing=preprocessing_of(source, choice),
-        columns=columns_for(classes, imagenet.synsets()) or (),
+        columns=columns,
     )
-
-
-def adapt(
-    request: TrainRequest,
-    candidate: Candidate,
-    prepared: Prepared,
-    machine: Machine,
-    size: int | Literal["auto"] = "auto",
-) -> RunFolder:
-    """The run that teaches a model these classes: the one there is, gone on with if need be, else a new one.
-
-    Its name holds what makes it: photos and splits, model and weights, the way, the seed.
-    """
-    from deitft.runs.resume import resume
-    from deitft.runs.train import train
-
-    how = request.adapt_teacher or "finetune"
-    wanted = _adapting(request, candidate, prepared, machine, how, size)
-    folder = RunFolder(wanted.runs_dir / str(wanted.name))
-    new = not (folder.path / "run.json").is_file()
-    if new and request.teacher_cache is not None and (request.teacher_cache / HEADER).is_file():
-        raise RecipeError(
-            f"{request.teacher_cache} holds answers of another teacher: {candidate.spec} has yet to learn your "
-            "classes",
-            "name another --teacher-cache",
-            id="CACHE",
-        )
-    if new:
-        request.progress.say(f"the teacher {candidate.spec} learns your classes first: {folder.path}")
-        train(wanted)
-    elif _status(folder) != "done":
-        request.progress.say(f"the teacher {candidate.spec} was not finished: {folder.path} goes on")
-        resume(folder, wanted, same_recipe=True)
-    else:
-        request.progress.say(f"the teacher {candidate.spec} has learned your classes before: {folder.path}")
-    return folder
-
-
-def _adapting(
-    request: TrainRequest,
-    candidate: Candidate,
-    prepared: Prepared,
-    machine: Machine,
-    how: str,
-    size: int | Literal["auto"],
-) -> TrainRequest:
-    """The request of the teacher's own run."""
-    bundle, choice = candidate.bundle, candidate.choice
-    model = bundle.model_name if bundle is not None else choice.timm_name if choice is not None else ""
-    short = choice.short_name if choice is not None else None
-    identity = [prepared.catalog.fingerprint, _sides(prepared), model, how, request.seed]
-    identity.append(bundle.manifest.sha256 if bundle is not None else "")
-    identity += [] if size == "auto" else [size]
-    label = (short or model.partition(".")[0])[:40]
-    alone = trains_in_one(choice.timm_name if choice is not None else model, request.group, machine.device)
-    return replace(
-        request,
-        group=ALONE if alone else request.group,
-        verb="finetune",
-        model=short or model,
-        recipe=_recipe_to_adapt(request, how),
-        set=() if size == "auto" else (f"model.image_size={size}",),
-        weights=str(bundle.folder) if bundle is not None else None,
-        pretrained=request.teacher_pretrained,
-        probe=request.teacher_pretrained,
-        name=f"teacher-{label}-{sha256_bytes(canonical_json(identity))[:8]}",
-        distill=None,
-        teacher=(),
-        teacher_cache=None,
-        cache_views=None,
-        price_per_hour=None,
-        resume=False,
-        dry_run=False,
-        time_limit=None,
-        unlabelled=False,
-    )
-
-
-def _recipe_to_adapt(request: TrainRequest, how: str) -> str:
-    if not request.teacher_pretrained:
-        return "pretrain-small"
-    return "linear-probe" if how == "probe" else "finetune"
-
-
-def _sides(prepared: Prepared) -> str:
-    return sha256_bytes(np.ascontiguousarray(prepared.splits.split).tobytes())
-
-
-def _status(folder: RunFolder) -> str:
-    value = read_json(folder.path / "run.json")
-    return str(value.get("status")) if isinstance(value, dict) else ""
 
 
 def open_teacher(plan: TeacherPlan) -> Teacher:
     """A teacher with its weights in.
 
     Raises:
-        DataError: not the weights that the plan speaks of (id TEACHER).
+        DataError: not the weights that the plan speaks of, or they have no classifier of the classes (id TEACHER).
     """
     path = Path(plan.path)
-    if path.is_dir():
+    if plan.path and path.is_dir():
         bundle = load_bundle(path)
         if bundle.manifest.sha256 != plan.sha256:
             raise _other_weights(plan)
@@ -300,11 +180,19 @@ def open_teacher(plan: TeacherPlan) -> Teacher:
         classifier.net.load_state_dict(bundle.state(), strict=True)
         return Teacher(classifier, plan)
     choice = resolve_model(plan.model)
+    if not plan.path:  # in a dry run, before it has learned: any weights are as fast
+        return Teacher(_built(plan, len(plan.columns), plan.preprocessing.size), plan)
     source = find_needed(choice, weights=plan.path)
     if source.record().get("sha256") != plan.sha256:
         raise _other_weights(plan)
-    classifier = _built(plan, len(imagenet.synsets()), plan.preprocessing.size)
-    load(classifier, source, classes=imagenet.synsets())
+    classifier = _built(plan, len(classes_of_weights(source.classes)), plan.preprocessing.size)
+    report = load(classifier, source, classes=source.classes)
+    if report.started:
+        raise DataError(
+            f"the teacher {plan.name}: {plan.path} does not bring all of it, {report.started[0]} would be random",
+            "name weights that have learned the classes",
+            id="TEACHER",
+        )
     return Teacher(classifier, plan)
 
 
@@ -372,3 +260,42 @@ def warn_if_weak(plan: Plan, probe: Mapping[str, Any], request: TrainRequest) ->
                 f"the student's frozen features for {own:.1%} already"
             )
             request.progress.warn(Notice(id="TEACHER", severity="warning", text=text, hint="name a stronger one"))
+
+
+def tell_unprobed(plan: Plan, request: TrainRequest) -> None:
+    """Where no frozen features are there to compare the teachers with: what they are good for."""
+    for one in plan.distill.teachers if plan.distill else ():
+        if one.val_top1 is not None:
+            request.progress.say(
+                f"nothing says yet how good the student will be: the teacher {one.name} "
+                f"({one.val_top1:.1%} of val right) helps one that would end below that"
+            )
+
+
+def refuse_other_teachers(plan: Plan, named: Sequence[Candidate]) -> None:
+    """Refuse teachers that are not those a run began with; where none is named it keeps its own.
+
+    Raises:
+        RecipeError: they are others (id C12); this cannot be allowed.
+    """
+    stored = plan.distill.teachers if plan.distill is not None else ()
+    if not named or (len(stored) == len(named) and all(map(_is_same, named, stored))):
+        return
+    before = ", ".join(shown(one.name) for one in stored) or "none"
+    now = ", ".join(shown(one.spec) for one in named)
+    raise RecipeError(
+        f"this is not the run you saved — distill.teachers: {before} -> {now}",
+        "name the teachers it began with, or start a new run",
+        id="C12",
+    )
+
+
+def _is_same(candidate: Candidate, stored: TeacherPlan) -> bool:
+    """By name; a bundle or weights, which may be called by another path now, by content too."""
+    choice = candidate.choice
+    names = [candidate.spec, *([choice.short_name, choice.timm_name] if choice and not candidate.source else [])]
+    if candidate.bundle is not None:
+        return candidate.bundle.manifest.sha256 == stored.sha256 or stored.name in names
+    if candidate.source is not None and candidate.source.record().get("sha256") == stored.sha256:
+        return True
+    return stored.name in names

@@ -98,8 +98,11 @@ def teaching_costs(
     ways: Sequence[Way],
     cache: Path | None,
     allowed: float = ALL_SECONDS,
+    world: int = 1,
 ) -> Teaching:
     """Measure the ways at each size that the plan trains at. ``photos`` are the train photos.
+
+    ``world`` processes share a batch: a smaller one can be shared out, too, so that what is measured scales.
 
     Raises:
         RecipeError: ``cache`` is of other views (id CACHE).
@@ -107,7 +110,7 @@ def teaching_costs(
     sizes = sorted({plan.size_at(0), plan.size_at(plan.total_steps - 1)})
     voice = LazyTeacher(plan)
     known = _known_share(plan, photos, cache)
-    trial = replace(plan, batch=_trial_batch(plan, times, voice, allowed / (len(ways) * len(sizes))))
+    trial = replace(plan, batch=_trial_batch(plan, times, voice, allowed / (len(ways) * len(sizes)), world))
     scale, taken = plan.batch / trial.batch, 0
     seconds: dict[int, dict[Way, float]] = {}
     for size in sizes:
@@ -132,9 +135,12 @@ def teaching_costs(
     )
 
 
-def _trial_batch(plan: Plan, times: Times, voice: LazyTeacher, allowed: float) -> int:
-    """Images a step: the plan's, or as many as leave time for each way's steps."""
-    unit = math.lcm(2, plan.augment.repeats)
+def _trial_batch(plan: Plan, times: Times, voice: LazyTeacher, allowed: float, world: int = 1) -> int:
+    """Images a step: the plan's, or as many as leave time for each way's steps.
+
+    A multiple of what every process can have a share of, with pairs and repeats whole.
+    """
+    unit = math.lcm(2 * world, plan.augment.repeats)
     few = min(plan.batch, unit * math.ceil(8 / unit))
     if few >= plan.batch:
         return plan.batch

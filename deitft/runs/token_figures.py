@@ -52,7 +52,9 @@ class TokenFigures:
     which teacher and label differ, how many each head calls (as the label does, as the teacher does). ``gains``:
     paired differences of top-1, by "A-B". ``fusions_apart``: share of photos that the mean of logits and the sum
     of softmaxes name differently. ``layers``: cosine of the two tokens after each block and as the heads see them,
-    means over ``cosine_photos``. Without a teacher's answers (``note`` says why) its figures are None or empty.
+    means over ``cosine_photos``. ``labelled``: the train photos had labels, too.
+
+    Without a teacher's answers (``note`` says why) its figures are None or empty.
     """
 
     n: int
@@ -70,6 +72,7 @@ class TokenFigures:
     layers: tuple[float, ...]
     cosine_photos: int
     note: str
+    labelled: bool = True
 
     def record(self) -> dict[str, Any]:
         """Plain data, for ``metrics.json``."""
@@ -79,13 +82,14 @@ class TokenFigures:
 def token_figures(session: Session, ending: Ending, judged: Judged) -> TokenFigures | None:
     """Figures of the best weights, which the session's classifier holds; None without a teacher or a second head.
 
-    None without labels, too: there every figure of the run is already one of agreement with the teacher.
+    None where nobody labelled the claim split, too: there every figure is already one of agreement with the
+    teacher.
 
     Raises:
         StoppedError: a signal came in between.
     """
     distill = session.plan.distill
-    if distill is None or not session.plan.total_steps or session.request.unlabelled:
+    if distill is None or not session.plan.total_steps or judged.by_teacher:
         return None
     known = judged.test_predictions.rows(np.flatnonzero(judged.test_predictions.labels >= 0))
     if known.distill_logits is None or not len(known):
@@ -119,6 +123,7 @@ def token_figures(session: Session, ending: Ending, judged: Judged) -> TokenFigu
         layers=layers,
         cosine_photos=count,
         note=note,
+        labelled="train" not in session.plan.unlabelled,
     )
 
 
@@ -203,6 +208,7 @@ def token_part(figures: TokenFigures) -> TokenPart:
         teacher = Estimate(figures.teacher_top1, *(figures.teacher_interval or (None, None)))
     return TokenPart(
         alone=figures.alone,
+        labelled=figures.labelled,
         kind=figures.kind,
         teachers=figures.teachers,
         teacher=teacher,

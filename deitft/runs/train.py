@@ -27,6 +27,7 @@ from deitft.recipe.load import load_recipe, recipe_yaml
 from deitft.recipe.plan_types import Plan
 from deitft.recipe.schema import Recipe
 from deitft.runs import assemble, folder, measure, plan_text
+from deitft.runs.adapting import first_runs
 from deitft.runs.finish import finish
 from deitft.runs.fitting import fit_session
 from deitft.runs.folder import RunFolder
@@ -36,7 +37,8 @@ from deitft.runs.learning import check_cache
 from deitft.runs.prepare import Prepared, prepare, write_preparation
 from deitft.runs.request import KEPT_OPTIONS, RunResult, TrainRequest
 from deitft.runs.session import Session, elapsed
-from deitft.runs.teacher import candidates, teachers_for, warn_if_weak
+from deitft.runs.teacher import teachers_for, tell_unprobed, warn_if_weak
+from deitft.runs.teacher_named import candidates
 from deitft.runs.teaching_costs import ways_of
 from deitft.runs.time_limit import fitted, hard_stop
 from deitft.runs.together import check_shares, share_out
@@ -67,7 +69,8 @@ def train(request: TrainRequest) -> RunResult:
         if choice.note:
             request.progress.say(choice.note)
         prepared = prepare_photos(request, machine.threads, stop, classes)
-        teachers = teachers_for(request, named, prepared, machine, stop, recipe.distill.teacher_size)
+        size = recipe.distill.teacher_size
+        teachers = teachers_for(request, named, prepared, machine, stop, size)
         facts = assemble.facts_of(prepared, request, machine, choice, source, teachers=teachers)
         # a first plan, at any speed, says which steps to measure
         pace = 1.0 if lasts_by_the_clock(recipe) else None
@@ -82,7 +85,8 @@ def train(request: TrainRequest) -> RunResult:
             probe = to_look_at(plan, prepared, begun.classifier, request)
             so_far = so_far if request.time_limit is None else elapsed(request)  # else the run does not measure
             outlook = measure.forecast(plan, costs, facts.parameters, elapsed=so_far, probe_photos=probe)
-            return plan_text.planned(plan, costs, outlook, request)
+            first = first_runs(request, named, teachers, prepared, machine, stop, size)
+            return plan_text.planned(plan, costs, outlook, request, first)
         for line in (plan_text.one_line(plan), plan_text.views_again(plan)):
             if line:
                 request.progress.say(line)
@@ -151,7 +155,7 @@ def _measured(
         limit=request.time_limit,
         ways=ways_of(request),
         cache=request.teacher_cache,
-        rows=request.group.rows(plan.batch, paired=plan.mixing.on),
+        group=request.group,
     )
     if by_the_clock:
         facts = replace(facts, seconds_per_image=max(costs.step_seconds.values()) / plan.batch)
@@ -297,6 +301,8 @@ def _probe(session: Session) -> None:
         found = probe_start(session)
         write_json(session.folder.path / "probe.json", found)
         warn_if_weak(session.plan, found, session.request)
+    else:
+        tell_unprobed(session.plan, session.request)
 
 
 def _new_record(

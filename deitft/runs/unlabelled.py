@@ -20,7 +20,8 @@ from deitft.models.build import Classifier
 from deitft.recipe.plan_types import TeacherPlan
 from deitft.runs.request import TrainRequest
 from deitft.runs.session import Session
-from deitft.runs.teacher import Candidate, open_teacher
+from deitft.runs.teacher import open_teacher
+from deitft.runs.teacher_named import Candidate
 
 
 def classes_of(request: TrainRequest, named: Sequence[Candidate]) -> tuple[str, ...] | None:
@@ -45,16 +46,14 @@ def classes_of(request: TrainRequest, named: Sequence[Candidate]) -> tuple[str, 
             id="TEACHER",
         )
     for candidate in named:
-        if candidate.bundle is None:
+        if candidate.named_classes is None:
             raise RecipeError(
                 f"the teacher {shown(candidate.spec)} has not learned your classes, and photos without labels "
                 "cannot teach it",
                 "`deitft finetune` it on photos with labels, and name that run",
                 id="TEACHER",
             )
-    first = named[0].bundle
-    assert first is not None, "each has been looked at"
-    return tuple(first.classes)
+    return named[0].named_classes
 
 
 def answered(session: Session) -> Session:

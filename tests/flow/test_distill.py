@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from models_kit import hub_folder
 from PIL import Image
 from run_kit import CLASSES, ONE_THREAD, Zygote, fails, finetune, fingerprints, record_of, signal_at
 
@@ -26,7 +27,8 @@ from deitft.recipe.plan import read_plan
 from deitft.runs.learning import cache_header
 from deitft.runs.prepare import Prepared, prepare
 from deitft.runs.request import TrainRequest
-from deitft.runs.teacher import candidates, class_difference, teachers_for, warn_if_weak
+from deitft.runs.teacher import class_difference, teachers_for, warn_if_weak
+from deitft.runs.teacher_named import candidates
 
 SMALL = ("model.image_size=32", "train.length=4 steps", "train.batch=8", "train.validate_every=2 steps")
 
@@ -145,8 +147,13 @@ def test_names_that_mean_no_teacher(teacher: Path, tmp_path: Path) -> None:
     def named(text: str) -> TrainRequest:
         return TrainRequest(verb="finetune", data=Source.of(tmp_path), teacher=(text,))
 
-    (file,) = [path for path in (teacher / "best").iterdir() if path.name == "model.safetensors"]
-    for text, word in ((str(file), "is a file"), (str(tmp_path / "nowhere"), "no run or bundle")):
+    loose = tmp_path / "loose.safetensors"
+    shutil.copy(teacher / "best" / "model.safetensors", loose)
+    for text, word in (
+        (str(loose), "does not say of which model"),
+        (str(tmp_path / "nowhere"), "no run, bundle or weights"),
+        (f"resnet10t={tmp_path}/nowhere.pth", "no weights at"),
+    ):
         with fails(UsageError, "TEACHER") as caught:
             candidates(named(text))
         assert word in caught.value.what
@@ -442,7 +449,9 @@ def test_a_cache_that_cannot_be_used_is_said_before_anything_is_trained(
     cache.mkdir()
     header = cache / "header.json"
     header.write_text(json.dumps({"version": 1, "views": {}, "batch": 3}))
-    for who, why in ((str(teacher), "batch: 3 -> 8"), ("resnet10t", "has yet to learn your classes")):
+    net = build("resnet10t", num_classes=1000, image_size=32)
+    weights = hub_folder(tmp_path / "weights", net.net.state_dict(), "resnet10t")
+    for who, why in ((teacher, "batch: 3 -> 8"), (weights, "has yet to learn your classes")):
         with fails(RecipeError, "CACHE") as caught:
             finetune(photos, tmp_path / "runs", "a", *SMALL, model="deit_ti", teacher=who, teacher_cache=cache)
         assert why in caught.value.line
