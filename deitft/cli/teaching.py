@@ -42,8 +42,8 @@ TeacherName = Annotated[
     list[str] | None,
     typer.Option(
         "--teacher",
-        metavar="NAME|RUN",
-        help="a model, which learns your classes first, or a run or bundle that knows them; of several the mean",
+        metavar="NAME|RUN|FILE",
+        help="a model (or MODEL=FILE), which learns your classes first; a run that knows them; of several the mean",
         autocompletion=complete_models,
         rich_help_panel=TEACHER,
     ),

@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from deitft.bundle.format import Bundle, load_bundle
 from deitft.compute.device import Machine
 from deitft.core.progress import StopFlag
 from deitft.data.catalog import VAL, shown
-from deitft.errors import DataError, Notice, RecipeError
+from deitft.errors import DataError, Notice, RecipeError, UsageError
 from deitft.evaluation.predict import predict
 from deitft.evaluation.scores import top_k_score
 from deitft.evaluation.statistics import wilson_interval
@@ -291,11 +292,13 @@ def refuse_other_teachers(plan: Plan, named: Sequence[Candidate]) -> None:
 
 
 def _is_same(candidate: Candidate, stored: TeacherPlan) -> bool:
-    """By name; a bundle or weights, which may be called by another path now, by content too."""
-    choice = candidate.choice
-    names = [candidate.spec, *([choice.short_name, choice.timm_name] if choice and not candidate.source else [])]
-    if candidate.bundle is not None:
-        return candidate.bundle.manifest.sha256 == stored.sha256 or stored.name in names
-    if candidate.source is not None and candidate.source.record().get("sha256") == stored.sha256:
+    """By name, short or timm's; what is there as weights may be called by another path now: by content, too."""
+    if candidate.spec == stored.name:
         return True
-    return stored.name in names
+    if candidate.bundle is not None:
+        return candidate.bundle.manifest.sha256 == stored.sha256
+    if candidate.source is not None:
+        return candidate.source.record().get("sha256") == stored.sha256
+    with contextlib.suppress(UsageError):  # the stored one is no model's name
+        return resolve_model(stored.name).timm_name == candidate.model
+    return False

@@ -1,10 +1,11 @@
-"""Teachers that learn the classes first: once, gone on with, foretold, in time; and weights that know them already."""
+"""Teachers that learn the classes first: once, gone on with, foretold, in time; and weights that know them."""
 
 from __future__ import annotations
 
 import json
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from models_kit import hub_folder
 from PIL import Image
 from run_kit import CLASSES, ONE_THREAD, fails, finetune, record_of, signal_at
+from sklearn.datasets import load_digits
 from small_net import SMALL as SMALL_NET
 
 import deitft
@@ -26,6 +28,7 @@ from deitft.models import imagenet
 from deitft.models.build import build
 from deitft.recipe.plan import read_plan
 from deitft.runs import adapting, measure
+from deitft.runs.digits import digits_instead
 from deitft.runs.prepare import Prepared, prepare
 from deitft.runs.request import TrainRequest
 from deitft.runs.teacher import _of_weights, open_teacher, teachers_for
@@ -60,12 +63,11 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Teachers learn in a few steps, and little is measured."""
-    for way, recipe in (("finetune", "finetune"), ("from nothing", "pretrain-small")):
+    for way, recipe, length in (("finetune", "finetune", "8"), ("from nothing", "pretrain-small", "24")):
         file = tmp_path / "recipes" / f"{recipe}.yaml"
         file.parent.mkdir(exist_ok=True)
         file.write_text(
-            f"version: 1\nname: {recipe}\ntrain: {{length: 8 steps, batch: 16, validate_every: 4 steps}}\n"
-            "model: {image_size: 32}\n"
+            f"train:\n  length: {length} steps\n  batch: 16\n  validate_every: 4 steps\nmodel:\n  image_size: 32\n"
         )
         monkeypatch.setitem(adapting.RECIPES, way, str(file))
     monkeypatch.setattr(measure, "ALL_SECONDS", 1.0)
@@ -115,8 +117,7 @@ def test_a_teacher_learns_once(photos: Path, zoo: Path, tmp_path: Path) -> None:
     assert plan.distill is not None
     assert plan.distill.teachers[0].path == str((runs / name / "best").absolute())
 
-    finetune(photos, runs, "b", *SMALL, time_limit="10m", **asked)  # the teacher is there
-    again = finetune(photos, runs, "c", *SMALL, dry_run=True, **asked)
+    again = finetune(photos, runs, "b", *SMALL, dry_run=True, time_limit="10m", **asked)  # it is there: no refusal
     assert "teachers_first" not in again.record()
     assert "of val right" in dict(again.summary())["Teacher"]
     assert (teachers_in(runs), record_of(runs / name)["ended"]) == ([name], ended)
@@ -135,9 +136,7 @@ def test_other_weights_are_another_teacher(photos: Path, zoo: Path, tmp_path: Pa
     ]
     found = prepared_of(photos)
     machine = choose("cpu", threads=1, workers=0)
-    names = [
-        adapting._adapting(one, candidates(one)[0], found, machine, "auto").name for one in requests
-    ]
+    names = [adapting._adapting(one, candidates(one)[0], found, machine, "auto").name for one in requests]
     assert len(set(names)) == 4
     assert adapting._adapting(base, candidates(base)[0], found, machine, "auto").name == names[0]
 
@@ -162,7 +161,11 @@ def test_weights_of_ones_own_that_name_the_classes_teach_at_once(photos: Path, t
 
     def ask(*teachers: object, **more: object):
         request = TrainRequest(
-            verb="finetune", data=Source.of(photos), teacher=tuple(map(str, teachers)), runs_dir=tmp_path / "runs", **more  # type: ignore[arg-type]
+            verb="finetune",
+            data=Source.of(photos),
+            teacher=tuple(map(str, teachers)),
+            runs_dir=tmp_path / "runs",
+            **more,  # type: ignore[arg-type]
         )
         return teachers_for(request, candidates(request), found, machine, StopFlag())
 
@@ -200,30 +203,29 @@ def test_a_run_goes_on_with_its_own_teachers(photos: Path, zoo: Path, tmp_path: 
     runs = tmp_path / "runs"
     long = (*SMALL[:1], "train.length=6 steps", *SMALL[2:])
     asked = {"adapt_teacher": "probe", "weights_dir": zoo, "teacher": TEACHER}
-    finetune(photos, runs, "other", *long, **asked)
     for name, more in (("a", asked), ("b", {})):
         with fails(TerminatedError, "N3"):
-            stop = signal_at("training", 3, signal.SIGTERM)
-            finetune(photos, runs, name, *long, progress=stop, **more)
+            finetune(photos, runs, name, *long, progress=signal_at("training", 3, signal.SIGTERM), **more)
     for name, before in (("a", TEACHER), ("b", "none")):
         with fails(RecipeError, "C12") as caught:
-            finetune(photos, runs, name, *long, resume=True, **{**asked, "teacher": runs / "other"})
-        assert f"distill.teachers: {before} -> " in caught.value.what
-    assert finetune(photos, runs, "a", *long, resume=True, **asked).status == "done"
+            finetune(photos, runs, name, *long, resume=True, **{**asked, "teacher": "mobilenetv2"})
+        assert f"distill.teachers: {before} -> mobilenetv2" in caught.value.what
+    for teacher in (TEACHER, "resnet10t.c3_in1k", *runs.glob("teacher-*")):  # by name or content the same one
+        with fails(TerminatedError, "N3"):
+            stop = signal_at("training", 1, signal.SIGTERM)
+            finetune(photos, runs, "a", *long, resume=True, progress=stop, **{**asked, "teacher": teacher})
 
 
 def test_the_digits_bring_their_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From nothing, as nobody publishes one; a teacher that is named begins with its weights."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("sklearn.datasets.load_digits", partial(load_digits, n_class=2))  # 360 are enough
     runs = tmp_path / "runs"
     settings = (*SMALL[:2], "train.batch=32")
     asked = {"distill": "hard", "runs_dir": runs, "set": settings, **ONE_THREAD}
     planned = deitft.pretrain(model=SMALL_NET, dry_run=True, **asked)
     assert not runs.exists()
     assert planned.record()["teachers_first"][0]["plan"]["weights"] == {"kind": "none"}
-    with pytest.raises(deitft.errors.UnavailableError):
-        deitft.pretrain(model=SMALL_NET, dry_run=True, teacher=TEACHER, **asked)
-    monkeypatch.setattr("deitft.runs.teacher.top_k_score", lambda *_: 1.0)  # 8 steps teach it little
     result = deitft.pretrain(model=SMALL_NET, **asked)
     assert result.folder is not None
     (name,) = teachers_in(runs)
@@ -232,3 +234,6 @@ def test_the_digits_bring_their_teacher(tmp_path: Path, monkeypatch: pytest.Monk
     assert teacher.photos == read_plan(result.folder / "plan.json").photos
     token = json.loads((result.folder / "metrics.json").read_text())["token"]
     assert (token["teachers"], token["alone"]) == ([TEACHER], True)
+    given = {"runs_dir": runs, "progress": None, "dry_run": True, "model": None, "recipe": None}
+    assert digits_instead({**given, "distill": "hard", "teacher": ()})["teacher"] == (TEACHER,)
+    assert "teacher" not in digits_instead({**given, "distill": "hard", "teacher": (TEACHER,)})

@@ -7,9 +7,15 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_objectives_teacher import plan_with
 from training_kit import SIZE, tiny_plan
 
-from deitft.runs.teaching_costs import Teaching, Way, pays_from, run_seconds
+from deitft.compute.group import Group
+from deitft.compute.rank import Rank
+from deitft.recipe.plan_types import Plan
+from deitft.runs.learning import LazyTeacher
+from deitft.runs.teaching_costs import Teaching, Way, _trial_batch, pays_from, run_seconds
+from deitft.training.step import Objective
 
 WAYS: dict[Way, float] = {"undistilled": 1.0, "live": 3.0, "cold": 3.5, "warm": 1.1}
 
@@ -50,3 +56,19 @@ def test_both_sizes_of_a_run_count() -> None:
     plan = replace(tiny_plan(), total_steps=20, train_size=4, full_size_from_step=15)
     half: dict[Way, float] = {way: value / 2 for way, value in WAYS.items()}
     assert run_seconds(plan, {4: half, SIZE: WAYS}, "live") == pytest.approx(15 * 1.5 + 5 * 3.0)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_a_smaller_batch_is_shared_out_as_the_whole_one(world: int) -> None:
+    """What the leader's share of a step takes, scaled: the time of its share of the whole batch."""
+    group = Group(Rank(0, world))
+    plan = replace(tiny_plan(), batch=192, distill=plan_with().distill)
+
+    def times(one: Plan, objective: Objective, within: float) -> list[float]:
+        rows = group.rows(one.batch, paired=one.mixing.on)
+        return [0.5 * (rows.stop - rows.start)]
+
+    batch = _trial_batch(plan, times, LazyTeacher(plan), 20.0, world)
+    assert batch < plan.batch
+    share = group.rows(batch, paired=True).stop
+    assert share * plan.batch / batch == group.rows(plan.batch, paired=True).stop
