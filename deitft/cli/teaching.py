@@ -43,7 +43,7 @@ TeacherName = Annotated[
     typer.Option(
         "--teacher",
         metavar="NAME|RUN|FILE",
-        help="a model (or MODEL=FILE), which learns your classes first; a run that knows them; of several the mean",
+        help="a model (or MODEL=FILE), which learns your classes first; a run that knows them; of many the mean",
         autocompletion=complete_models,
         rich_help_panel=TEACHER,
     ),

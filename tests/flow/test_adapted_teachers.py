@@ -110,7 +110,10 @@ def test_a_teacher_learns_once(photos: Path, zoo: Path, tmp_path: Path) -> None:
         finetune(photos, runs, "a", *SMALL, time_limit="10m", **asked)
     assert f"deitft resume {runs / name}" in caught.value.hint
 
-    assert finetune(photos, runs, "a", *SMALL, **asked).folder == runs / "a"
+    talk = Silent()
+    assert finetune(photos, runs, "a", *SMALL, progress=talk, **asked).folder == runs / "a"
+    assert any("was not finished" in text for text in talk.said)
+    assert any(f"the teacher {TEACHER} (" in text and "helps one" in text for text in talk.said)  # it has no probe
     assert read_run_record(runs / name).status == "done"
     ended = record_of(runs / name)["ended"]
     plan = read_plan(runs / "a" / "plan.json")

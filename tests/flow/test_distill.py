@@ -374,6 +374,10 @@ def test_labels_of_held_out_photos_give_real_accuracy(
     page = (run / "report.html").read_text()
     assert "Top-1 accuracy on test" in page
     assert "all that the model knows comes from its teacher" in page
+    token = json.loads((run / "metrics.json").read_text())["token"]
+    assert (token["n"], token["alone"], token["labelled"]) == (6, False, False)
+    assert set(token["disagreement"]) == {"label", "teacher", "class", "distill", "both"}
+    assert "Both heads learned from 1 teacher" in page
 
 
 def test_what_photos_without_labels_cannot_have(backlog: Path, teacher: Path, tmp_path: Path) -> None:
