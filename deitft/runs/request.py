@@ -67,10 +67,15 @@ class TrainRequest:
                 words.append(option if value else option.replace("--", "--no-", 1))
                 continue
             if item.name == "time_limit":
-                value = f"{value:g}s"
+                value = seconds_text(value)
             for one in value if isinstance(value, tuple) else (value,):
                 words += [option, str(one)]
         return words
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds as an option or a recipe takes them: "1200s"."""
+    return f"{f'{seconds:.2f}'.rstrip('0').rstrip('.')}s"
 
 
 NOT_TYPED = ("verb", "data", "started", "progress", "teacher_pretrained", "group")

@@ -15,7 +15,7 @@ from deitft.recipe.schema import Recipe
 from deitft.runs import assemble, measure
 from deitft.runs.frozen_probe import to_look_at
 from deitft.runs.prepare import Prepared
-from deitft.runs.request import TrainRequest
+from deitft.runs.request import TrainRequest, seconds_text
 from deitft.runs.session import elapsed
 
 LEAST_STEPS = 10
@@ -52,7 +52,8 @@ def fitted(
 ) -> Plan:
     """The plan with as many steps as the time limit allows, its schedule made for just these.
 
-    Where hardly a step fits, the frozen probe sees fewer photos, if nobody has looked at them before.
+    A limit with room for all of them changes nothing; one that takes some stands in ``Plan.asked``. Where hardly a
+    step fits, the frozen probe sees fewer photos, if nobody has looked at them before.
 
     Raises:
         UsageError: hardly a step fits (id TIME).
@@ -85,5 +86,8 @@ def fitted(
         few = counted(steps, "training step")
         text = f"a time limit of {limit:.0f} s leaves {few}: hardly more than the frozen probe"
         request.progress.warn(Notice(id="TIME", severity="warning", text=text, hint="raise --time-limit"))
+    if steps == plan.total_steps:
+        return plan
     shorter = assemble.make_plan(recipe, facts, request, max_steps=steps)
-    return replace(shorter, probe_photos=plan.probe_photos)
+    asked = {**shorter.asked, "time_limit": seconds_text(limit)}
+    return replace(shorter, probe_photos=plan.probe_photos, asked=asked)

@@ -73,7 +73,7 @@ def train(request: TrainRequest) -> RunResult:
         teachers = teachers_for(request, named, prepared, machine, stop, size)
         facts = assemble.facts_of(prepared, request, machine, choice, source, teachers=teachers)
         # a first plan, at any speed, says which steps to measure
-        pace = 1.0 if lasts_by_the_clock(recipe) else None
+        pace = _any_pace(recipe) if lasts_by_the_clock(recipe) else None
         plan = assemble.make_plan(recipe, replace(facts, seconds_per_image=pace), request)
         check_cache(plan, prepared.photos(TRAIN), request.teacher_cache)
         begun = assemble.start(choice, source, plan)
@@ -212,6 +212,13 @@ def lasts_by_the_clock(recipe: Recipe) -> bool:
     """Whether a length of the recipe is a time: how many steps that is must be measured first."""
     lengths = (recipe.train.length, recipe.train.validate_every, recipe.optim.warmup)
     return any(text != "auto" and parse_length(text, least=0).unit == "seconds" for text in lengths)
+
+
+def _any_pace(recipe: Recipe) -> float:
+    """Seconds an image for a plan before anything is measured: the length must have room for the warm-up, of which
+    either may be a time."""
+    length = recipe.train.length
+    return 1e-4 if length != "auto" and parse_length(length, least=0).unit == "seconds" else 1.0
 
 
 def prepare_photos(

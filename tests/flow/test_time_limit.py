@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from run_kit import ONE_THREAD, fails, record_of, signal_at
+from run_kit import ONE_THREAD, fails, finetune, record_of, signal_at
 from small_net import SMALL
 from training_kit import tiny_plan
 
@@ -19,6 +19,7 @@ from deitft.core.progress import Silent
 from deitft.errors import TerminatedError, UsageError
 from deitft.recipe.plan import read_plan
 from deitft.runs import measure, time_limit
+from deitft.runs.finished import open_finished
 
 LONG = ("model.image_size=32", "train.length=20000 steps", "train.batch=16", "train.validate_every=20 steps")
 
@@ -63,6 +64,28 @@ def test_a_limit_that_nothing_fits_in_is_one_line(photos: Path, tmp_path: Path) 
     assert wanted is not None
     assert 1 <= int(wanted[1]) < 10
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_limit_with_room_for_everything_takes_nothing(photos: Path, tmp_path: Path) -> None:
+    """The run is the one without a limit; so is one without a step, which no limit can shorten."""
+    short = ("model.image_size=32", "train.length=4 steps", "train.batch=16")
+    made = [
+        finetune(photos, tmp_path, name, *short, time_limit=limit)
+        for name, limit in (("limited", "30m"), ("not", None))
+    ]
+    limited_run, other = (open_finished(result.folder) for result in made if result.folder)
+    assert limited_run.plan == other.plan
+    assert limited_run.whole
+    assert not limited_run.shortened
+    finetune(photos, tmp_path, "probe", short[0], recipe="linear-probe", time_limit="30m")
+    assert open_finished(tmp_path / "probe").whole
+
+
+def test_a_length_in_time_has_room_for_a_warm_up_in_epochs(photos: Path, tmp_path: Path) -> None:
+    """Also before the speed is measured."""
+    asked = ("model.image_size=32", "train.length=1m", "train.batch=16", "optim.warmup=1 epochs")
+    plan = finetune(photos, tmp_path, "a", *asked, dry_run=True).values["plan"]
+    assert plan["total_steps"] > plan["optim"]["warmup_steps"] == plan["steps_per_epoch"]
 
 
 @pytest.mark.parametrize("text", ["soon", "0s", "-5m", "30"])
