@@ -85,6 +85,8 @@ def compare(
     check_choice(share, cheapest)
     if not costs:
         _check_unmeasured([*limits, *gates], cheapest if share is not None else "")
+    if price_per_hour is None:
+        _check_priced(gates, cheapest)
     runs, data = _sorted_out(what)
     names = _names(models, data)
     request = CompareRequest(
@@ -145,6 +147,16 @@ def _check_unmeasured(required: Sequence[Requirement], cheapest: str) -> None:
         raise UsageError(
             f"{unknown[0]} is asked for, and --no-costs does not measure it",
             "leave out --no-costs, or judge by size_mb",
+            id="USAGE",
+        )
+
+
+def _check_priced(gates: Sequence[Requirement], cheapest: str) -> None:
+    """What nobody puts a price on can be no reason either."""
+    if "cost" in [cheapest, *(one.name for one in gates)]:
+        raise UsageError(
+            "cost is asked for, and nothing says what an hour costs",
+            "add --price-per-hour, or judge by training_minutes",
             id="USAGE",
         )
 

@@ -232,6 +232,10 @@ def test_what_cannot_be_chosen_by_is_said_before_training(shop: Path, tmp_path: 
         with fails(UsageError, "USAGE") as caught:
             deitft.compare(shop, models="deit_ti", runs_dir=tmp_path / "runs", costs=False, **unmeasured)
         assert "--no-costs" in caught.value.line
+    for unpriced in ({"require": ["cost<=5"]}, {"cheapest": "cost", "margin": 1}, {"cheapest": "cost"}):
+        with fails(UsageError, "USAGE") as caught:
+            deitft.compare(shop, models="deit_ti", runs_dir=tmp_path / "runs", **unpriced)
+        assert "--price-per-hour" in caught.value.line
     assert not (tmp_path / "runs").exists()
 
 
