@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import signal
@@ -34,11 +35,17 @@ class Ended:
 
 
 def run_child(
-    words: Sequence[str], *, stop: StopFlag, heard: Callable[[str], None], tick: Callable[[], None]
+    words: Sequence[str],
+    *,
+    stop: StopFlag,
+    heard: Callable[[str], None],
+    tick: Callable[[], None],
+    ends: float = math.inf,
 ) -> Ended:
     """Run ``deitft WORDS`` to its end. ``heard`` gets each line of its talk, ``tick`` is called now and then.
 
-    A stop is handed on as SIGTERM, and waited for: the child saves. It ends with this process, however that ends.
+    A stop is handed on as SIGTERM, and waited for: the child saves. It is stopped so, too, at ``ends``, a time of
+    ``time.monotonic()``. It ends with this process, however that ends.
     """
     command = [sys.executable, "-m", "deitft", *words]
     with subprocess.Popen(
@@ -57,7 +64,7 @@ def run_child(
         with _readers(child, last, printed, heard), _killed_on_error(child):
             told = False
             while child.poll() is None:
-                if stop.by_signal and not told:
+                if not told and (stop.by_signal or time.monotonic() >= ends):
                     child.terminate()
                     told = True
                 tick()

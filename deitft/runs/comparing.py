@@ -169,13 +169,21 @@ def _contest(request: CompareRequest, train: TrainRequest, progress: Progress, s
         allow_leak=train.allow_leak,
     )
     check_writable(request.runs_dir, "choose another place with --runs-dir")
-    budget = request.equal_time, request.time_limit is not None
     known, _ = finished_below(request.runs_dir)
     with _place_of_splits(request) as place:
         pinned = pin_splits(prepared, place)
-        wanted = entries(train, request.models, request.seeds, prepared, pinned, budget)
+        wanted = entries(
+            train,
+            request.models,
+            request.seeds,
+            prepared,
+            pinned,
+            progress,
+            equal_time=request.equal_time,
+            time_limit=request.time_limit,
+        )
         found, missing = sort_out(wanted, known)
-        planned = foretold(missing, progress, stop, time_limit=request.equal_time)
+        planned = foretold(missing, progress, stop)
     rows = plan_rows(found, planned, request.price)
     if request.dry_run:
         fails = [(item.entry.title, item.why) for item in planned if item.why]
@@ -188,7 +196,7 @@ def _contest(request: CompareRequest, train: TrainRequest, progress: Progress, s
         ends = (
             request.started + request.time_limit - max(LEAST_KEPT_SECONDS, KEPT_FOR_THE_END * request.time_limit)
         )
-    done, failed = train_missing(planned, progress, stop, equal_time=request.equal_time, ends=ends)
+    done, failed = train_missing(planned, progress, stop, ends=ends)
     return _Made(runs=[*found, *done], failed=[(entry.title, why) for entry, why in failed])
 
 

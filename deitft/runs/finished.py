@@ -6,6 +6,7 @@ Runs belong in one table only where they were trained, chosen and tested on the 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,15 +18,22 @@ import numpy.typing as npt
 
 from deitft.core.files import canonical_json, read_json, sha256_bytes
 from deitft.core.records import RunRecord, parse_csv_text, read_run_record
+from deitft.core.units import parse_seconds
 from deitft.data.catalog import counted, shown
 from deitft.errors import DataError, DeitftError
 from deitft.evaluation.predictions import Predictions, alone, load_predictions
 from deitft.recipe.plan import read_plan
-from deitft.recipe.plan_types import Plan
+from deitft.recipe.plan_types import MOST_PROBED, Plan
 from deitft.runs.folder import RunFolder, open_run
 
 _ALONE = ("seed", "device", "threads", "workers", "asked", "data", "log_every", "save_every_seconds", "version")
 """Fields of a plan in which two seeds of one contender may differ: chance, and where they were made."""
+_LENGTHS = ("total_steps", "full_size_from_step", "validate_every", "ema_decay", "probe_photos")
+"""Fields of a plan, beside ``optim.warmup_steps``, that follow from how many steps it has."""
+_BY_THE_LIMIT = ("max_steps", "time_limit")
+"""What a time limit adds to what was asked."""
+MOST_LONGER = 2.0
+"""Of a contender whose runs have different steps, because the clock decided: the most by the fewest, at most."""
 _BY_HAND = "a file of the run was cut off or changed by hand: restore it, or leave the run out"
 
 
@@ -58,11 +66,24 @@ class Finished:
     @cached_property
     def way(self) -> str:
         """The same for runs that differ in nothing but their seed and their machine."""
+        return sha256_bytes(canonical_json(self._made_by))
+
+    @cached_property
+    def kind(self) -> str:
+        """The same for runs that differ in nothing else but how many steps the clock left of what was asked."""
+        record = {name: value for name, value in self._made_by.items() if name not in _LENGTHS}
+        record["optim"] = {name: value for name, value in record["optim"].items() if name != "warmup_steps"}
+        asked = {name: value for name, value in self.plan.asked.items() if name not in _BY_THE_LIMIT}
+        return sha256_bytes(canonical_json([record, asked]))
+
+    @property
+    def _made_by(self) -> dict[str, Any]:
+        """The plan, but for what differs between seeds and machines."""
         record = {name: value for name, value in self.plan.record().items() if name not in _ALONE}
         for teacher in (record.get("distill") or {}).get("teachers", ()):
             teacher.pop("path", None)
         record["weights"] = {name: value for name, value in record["weights"].items() if name != "path"}
-        return sha256_bytes(canonical_json(record))
+        return record
 
     @cached_property
     def test(self) -> Predictions:
@@ -112,9 +133,23 @@ class Finished:
         return str(self.metrics.get("claim_split", "test"))
 
     @property
+    def whole(self) -> bool:
+        """Whether it is all that its recipe asks for: no time limit took any of it."""
+        plan = self.plan
+        ended = self.record.result.get("ended") == "time limit"
+        return plan.asked.get("max_steps") is None and plan.probe_photos >= MOST_PROBED and not ended
+
+    @property
     def shortened(self) -> bool:
-        """Whether a time limit took steps away."""
-        return self.plan.asked.get("max_steps") is not None or self.record.result.get("ended") == "time limit"
+        """Whether a time limit took steps away. Where the length is that very time, it gave them."""
+        limit = _seconds(self.plan.asked.get("time_limit"))
+        given = _seconds(self.plan.asked.get("train.length")) <= limit < math.inf
+        return not self.whole and (not given or self.record.result.get("ended") == "time limit")
+
+    @property
+    def by_the_clock(self) -> bool:
+        """Whether the speed of the machine had a say in how many steps it has."""
+        return not self.whole or _seconds(self.plan.asked.get("train.length")) < math.inf
 
     def groups(self, predictions: Predictions) -> list[str] | None:
         """The declared group of each photo; None where none were declared."""
@@ -159,6 +194,14 @@ def signature_of(classes: Sequence[str], rows: Sequence[Mapping[str, object]]) -
     ``splits.csv``."""
     photos = sorted([row["sha256"], row["label"], row["split"]] for row in rows)
     return sha256_bytes(canonical_json([classes, photos]))
+
+
+def _seconds(text: object) -> float:
+    """Of a length in time, as it was asked; infinite for any other."""
+    try:
+        return parse_seconds(str(text))
+    except ValueError:
+        return math.inf
 
 
 def _is_number(text: str) -> bool:
@@ -229,9 +272,42 @@ def contenders_of(runs: Sequence[Finished]) -> list[list[Contender]]:
     for run in runs:
         tables.setdefault(run.signature, {}).setdefault(run.way, {})[run.plan.seed] = run
     return [
-        _labelled([tuple(seeds[seed] for seed in sorted(seeds)) for seeds in ways.values()])
+        _labelled([tuple(seeds[seed] for seed in sorted(seeds)) for seeds in _joined(list(ways.values()))])
         for ways in tables.values()
     ]
+
+
+def _joined(ways: Sequence[Mapping[int, Finished]]) -> list[Mapping[int, Finished]]:
+    """Seeds that the clock alone tells apart become one contender, in the order of the first of them.
+
+    The speed of the machine differs from seed to seed, and with it the steps that fit in the same time. Where a
+    seed comes twice, or one has more than ``MOST_LONGER`` times the steps, they were given different times.
+    """
+    joined: list[tuple[int, Mapping[int, Finished]]] = []
+    for at, way in sorted(enumerate(ways), key=lambda item: -_any_of(item[1]).plan.total_steps):
+        for number, (first, seeds) in enumerate(joined):
+            if _goes_with(way, seeds):
+                joined[number] = min(first, at), {**seeds, **way}
+                break
+        else:
+            joined.append((at, way))
+    return [seeds for _, seeds in sorted(joined, key=lambda item: item[0])]
+
+
+def _goes_with(way: Mapping[int, Finished], longer: Mapping[int, Finished]) -> bool:
+    """Whether runs of one way are of one contender with others, of which the first have the most steps."""
+    run, longest = _any_of(way), _any_of(longer)
+    return (
+        run.kind == longest.kind
+        and (run.by_the_clock or longest.by_the_clock)
+        and way.keys().isdisjoint(longer)
+        and longest.plan.total_steps <= MOST_LONGER * run.plan.total_steps
+    )
+
+
+def _any_of(way: Mapping[int, Finished]) -> Finished:
+    """The first: of one way all have as many steps."""
+    return next(iter(way.values()))
 
 
 def _labelled(groups: Sequence[tuple[Finished, ...]]) -> list[Contender]:
