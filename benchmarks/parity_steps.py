@@ -90,8 +90,8 @@ def loaded(short: str, weights: Path, dtype: torch.dtype) -> tuple[Classifier, P
 
 
 def plan_of(kind: DistillKind, batch: int, pre: Preprocessing, of_teacher: Preprocessing) -> Plan:
-    """`pretrain-deit` without chance: no mixing, no stochastic depth, no warmup; what decays is timm's choice of
-    today (DeiT's own run decays the distillation token)."""
+    """`pretrain-deit` without chance: no mixing, no stochastic depth, no warmup. What decays is what timm decays
+    today (DeiT's own run: the distillation token too)."""
     teacher = TeacherPlan(
         name=TEACHER, model=TEACHER, path="", sha256="", preprocessing=of_teacher, columns=tuple(range(CLASSES))
     )
