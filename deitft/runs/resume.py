@@ -80,29 +80,42 @@ def resume(
             write_preparation(prepared, run.path)
             if same_recipe:
                 write_text(run.recipe, recipe_yaml(read_recipe(request)))
-        classifier, ends = empty_classifier(plan), None
-        if request.time_limit is not None:
-            looks = measure.look_seconds(classifier, plan, prepared, request.progress, stop)
-            ends = hard_stop(request, plan, looks)
-        if request.teacher_cache is None:
-            inside = cache_inside(run.path, plan, prepared.photos(TRAIN), request.progress)
-            request = replace(request, teacher_cache=inside)
-        session = Session(
-            request=request,
-            folder=run,
-            record=_reopened(record),
-            plan=plan,
-            prepared=prepared,
-            machine=machine,
-            classifier=classifier,
-            stop=stop,
-            hard_stop=ends,
-            resumed=True,
-        )
+        session = _session(run, request, _reopened(record), plan, prepared, machine, stop)
         _tell_versions(session)
         with recorded(session.record, run):
             session.record.write(run.path)
             return carry_out(session, resume=True, checkpoint=checkpoint)
+
+
+def _session(
+    run: RunFolder,
+    request: TrainRequest,
+    record: RunRecord,
+    plan: Plan,
+    prepared: Prepared,
+    machine: Machine,
+    stop: StopFlag,
+) -> Session:
+    """The run once more at work; a time limit is that of this command alone."""
+    classifier, ends = empty_classifier(plan), None
+    if request.time_limit is not None:
+        looks = measure.look_seconds(classifier, plan, prepared, request.progress, stop)
+        ends = hard_stop(request, plan, looks)
+    if request.teacher_cache is None:
+        inside = cache_inside(run.path, plan, prepared.photos(TRAIN), request.progress)
+        request = replace(request, teacher_cache=inside)
+    return Session(
+        request=request,
+        folder=run,
+        record=record,
+        plan=plan,
+        prepared=prepared,
+        machine=machine,
+        classifier=classifier,
+        stop=stop,
+        hard_stop=ends,
+        resumed=True,
+    )
 
 
 def request_of(run: RunFolder, record: RunRecord, plan: Plan, **changes: Any) -> TrainRequest:
