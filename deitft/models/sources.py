@@ -167,6 +167,8 @@ def _from_folder(
         raise MissingInputError(f"{folder} holds no {WEIGHT_FILES[0]}", "check the folder", id="WEIGHTS")
     details = config["pretrained_cfg"]
     tag = details.get("tag") or None
+    if (folder / "deitft.json").is_file():
+        kind = "run"  # a bundle keeps the tag of the weights it began with, and was trained further
     return WeightSource(
         kind=kind,
         path=found,

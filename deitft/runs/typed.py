@@ -81,8 +81,8 @@ def _absolute(value: str | Path | None) -> Path | None:
     return Path(str(value)).expanduser().absolute() if value else None
 
 
-def duration(text: str | None) -> float | None:
-    """Seconds of a duration that was typed.
+def duration(text: str | None, option: str = "--time-limit") -> float | None:
+    """Seconds of a duration that was typed for an option.
 
     Raises:
         UsageError: not a duration.
@@ -92,4 +92,4 @@ def duration(text: str | None) -> float | None:
     try:
         return parse_seconds(text)
     except ValueError as error:
-        raise UsageError(f"--time-limit: {error}", "write 30m, 90s or 1h30m", id="TIME") from error
+        raise UsageError(f"{option}: {error}", "write 30m, 90s or 1h30m", id="TIME") from error

@@ -98,6 +98,10 @@ def test_a_run_folder_gives_its_best(tmp_path: Path) -> None:
     source = find(choice, weights=str(tmp_path / "run"))
     assert (source.kind, source.path.parent, source.classes) == ("run", best, ("boot", "hat"))
     assert not source.exact_tag, "a fine-tuned model is not the published one"
+    (best / "deitft.json").write_text("{}")
+    for named in (best, best / "model.safetensors"):
+        source = find(choice, weights=str(named))
+        assert (source.kind, source.tag, source.exact_tag) == ("run", "fb_in1k", False), "nor by its own name"
 
 
 def test_other_files_of_the_hub_layout(tmp_path: Path) -> None:
