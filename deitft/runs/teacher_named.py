@@ -52,7 +52,7 @@ class Candidate:
             return self.source
         if not request.teacher_pretrained:
             return find(self.choice, pretrained=False)
-        return find_needed(self.choice, weights_dir=request.weights_dir)
+        return find_needed(self.choice, weights_dir=request.weights_dir, progress=request.progress)
 
 
 def classes_of_weights(named: tuple[str, ...] | None) -> tuple[str, ...]:
