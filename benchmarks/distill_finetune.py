@@ -78,7 +78,8 @@ def _teacher(asked: argparse.Namespace, data: Path, label: str, name: str) -> tu
     way = label.partition("-")[0]
     if way in WAYS:
         return ("--teacher", name, "--adapt-teacher", WAYS[way])
-    return ("--teacher", str(teacher(asked, data, name, *UNCHOSEN) / "last"))
+    settings = () if asked.smoke else UNCHOSEN  # a smoke's few steps from random heads would have nothing to teach
+    return ("--teacher", str(teacher(asked, data, name, *settings) / "last"))
 
 
 def _finetuned(asked: argparse.Namespace, ledger: Ledger, data: Path, seed: int) -> None:
