@@ -47,7 +47,7 @@ def teacher_cache(
     """
     from deitft.core.records import read_run_record
     from deitft.recipe.plan import read_plan
-    from deitft.runs.filling import ask_along, teacher_cache_of
+    from deitft.runs.filling import CacheResult, ask_along, teacher_cache_of
     from deitft.runs.folder import open_run
     from deitft.runs.resume import request_of
     from deitft.runs.together import together

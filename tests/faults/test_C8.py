@@ -73,7 +73,8 @@ class Traced(Run):
 
 class Losses(Bar):
     def advance(self, count: int = 1, **shown: float | str) -> None:
-        self.shown.append({name: float(shown[name]).hex() for name in ("loss", "lr")})
+        if count:  # a step, and not what a validation shows
+            self.shown.append({name: float(shown[name]).hex() for name in ("loss", "lr")})
 
 
 def go_on(run: Traced, photos: PhotoSet, **plan: Any) -> Traced:

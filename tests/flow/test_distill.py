@@ -452,7 +452,7 @@ def test_a_cache_that_cannot_be_used_is_said_before_anything_is_trained(
     cache = tmp_path / "cache"
     cache.mkdir()
     header = cache / "header.json"
-    header.write_text(json.dumps({"version": 1, "views": {}, "batch": 3}))
+    header.write_text(json.dumps({"version": 2, "views": {}, "batch": 3}))
     net = build("resnet10t", num_classes=1000, image_size=32)
     weights = hub_folder(tmp_path / "weights", net.net.state_dict(), "resnet10t")
     for who, why in ((teacher, "batch: 3 -> 8"), (weights, "has yet to learn your classes")):

@@ -49,7 +49,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
 def test_a_command_that_is_only_shown_can_be_typed(line: str, typed: list[tuple[str, dict[str, Any]]]) -> None:
     words = shlex.split(line, comments=True)[1:]
     assert main(words) == 0
-    assert [verb for verb, _ in typed] == [words[0]]
+    assert [verb for verb, _ in typed] == [words[0].replace("-", "_")]
 
 
 def test_make_knows_what_the_readme_makes() -> None:
@@ -59,9 +59,8 @@ def test_make_knows_what_the_readme_makes() -> None:
         ["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    script = done.stdout.splitlines()[-1].split()[-1]
-    assert script == "benchmarks/demo.py"
-    assert (ROOT / script).is_file()
+    assert ".venv/bin/python benchmarks/demo.py" in done.stdout.splitlines()
+    assert (ROOT / "benchmarks" / "demo.py").is_file()
 
 
 def test_pip_takes_the_package_as_the_readme_says(tmp_path: Path) -> None:

@@ -326,6 +326,7 @@ def test_validation_scores_are_those_a_run_is_steered_by() -> None:
     assert validation_scores(found) == pytest.approx(
         {
             "top1": judged.top1,
+            "top5": judged.top5,
             "balanced_accuracy": judged.balanced_accuracy,
             "loss": judged.nll_before,
             "calibrated_loss": calibrated_loss(found.logits(), found.labels),
