@@ -226,18 +226,21 @@ def disk_bytes(plan: Plan, parameters: int) -> int:
     return round(plan.keep_checkpoints * state + weights + 2 * weights + 3_000_000)
 
 
-def probed_within(plan: Plan, costs: Costs, parameters: int, *, limit: float, elapsed: float) -> int:
+def probed_within(
+    plan: Plan, costs: Costs, parameters: int, *, limit: float, elapsed: float, held_out: int
+) -> int:
     """Train photos that the frozen probe may look at where ``limit`` seconds have room for hardly a step.
 
-    Heads that begin as the probe get all the time: ten steps gain less than photos to solve them on. Where the
-    probe is a baseline alone, it sees as few as make one.
+    ``held_out`` are the val and test photos that it has to look at beside them. Heads that begin as the probe get
+    all the time: ten steps gain less than photos to solve them on. Where the probe is a baseline alone, it sees as
+    few as make one.
     """
     least = LEAST_PROBED * len(plan.classes)
     if plan.head_start != "probe":
         return min(plan.probe_photos, least)
     one_step = limit_of(1, plan, costs, parameters, elapsed=elapsed, probe_photos=0)
     photos = int(USED_SHARE * (limit - one_step) / costs.photo_seconds)
-    return min(plan.probe_photos, max(least, photos - plan.photos["val"] - plan.photos["test"]))
+    return min(plan.probe_photos, max(least, photos - held_out))
 
 
 def steps_within(

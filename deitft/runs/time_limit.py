@@ -70,7 +70,8 @@ def fitted(
 
     probe, steps = fitting(plan)
     if steps < wanted_steps and probe:
-        fewer = measure.probed_within(plan, costs, size, limit=limit, elapsed=spent)
+        held_out = to_look_at(replace(plan, probe_photos=0), prepared, classifier, request)
+        fewer = measure.probed_within(plan, costs, size, limit=limit, elapsed=spent, held_out=held_out)
         plan = replace(plan, probe_photos=fewer)
         probe, steps = fitting(plan)
     if steps < least:

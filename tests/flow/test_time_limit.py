@@ -133,7 +133,7 @@ def test_the_probe_gets_the_time_that_is_left(limit: float, classes: int) -> Non
     photos = {"train": 3068, "val": 341, "test": 372}
     plan = tiny_plan(classes=names, photos=photos, total_steps=600, head_start="probe", validate_every=50)
     costs = measure.Costs(step_seconds={plan.train_size: 8.0}, photo_seconds=0.05, peak_bytes=0, measured_steps=6)
-    probed = measure.probed_within(plan, costs, 0, limit=limit, elapsed=60)
+    probed = measure.probed_within(plan, costs, 0, limit=limit, elapsed=60, held_out=713)
     least = measure.LEAST_PROBED * classes
     assert least <= probed <= plan.probe_photos
     seen = probed + photos["val"] + photos["test"]
@@ -142,7 +142,9 @@ def test_the_probe_gets_the_time_that_is_left(limit: float, classes: int) -> Non
     if least < probed < plan.probe_photos:  # not a photo more, but for one that rounding has cut off
         assert not measure.steps_within(plan, costs, 0, limit=limit, elapsed=60, probe_photos=seen + 2)
     beside = replace(plan, head_start="random")
-    assert measure.probed_within(beside, costs, 0, limit=limit, elapsed=60) == least, "a baseline alone"
+    assert measure.probed_within(beside, costs, 0, limit=limit, elapsed=60, held_out=713) == least, (
+        "a baseline alone"
+    )
 
 
 @pytest.mark.parametrize("limit", [15.0, 60.0, 600.0, 7200.0])
