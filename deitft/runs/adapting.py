@@ -133,7 +133,7 @@ def _first_run(
     costs = measure.measure(
         classifier, plan, prepared, wanted.progress, stop, limit=MEASURED_WITHIN, group=wanted.group
     )
-    probe = to_look_at(plan, prepared, classifier, wanted)
+    probe = to_look_at(plan, prepared, classifier.body_sha256(), wanted)
     outlook = measure.forecast(plan, costs, facts.parameters, elapsed=0.0, probe_photos=probe)
     return FirstRun(teacher=name, folder=folder, begun=folder.begun, plan=plan, outlook=outlook)
 

@@ -1,7 +1,7 @@
 """What would have been enough: heads solved on frozen features, as the start of a run and as its baseline.
 
-What the untouched model has seen of a set of photos is kept in the user's cache: another recipe, another seed or
-another try on the same photos begins at once, with the same bits.
+What the untouched model has seen of a set of photos is kept in the user's cache: another recipe or another try
+on the same photos and sides begins at once, with the same bits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from deitft.evaluation.baselines import Probe, frozen_features, probe
 from deitft.evaluation.model_difference import top_one
 from deitft.evaluation.predictions import Ints, Logits
 from deitft.evaluation.scores import ranks
-from deitft.models.build import Classifier
 from deitft.recipe.plan_types import Plan
 from deitft.runs.feature_cache import features_file, kept_whole
 from deitft.runs.judge import eval_batch, eval_stream, few_photos, groups_of
@@ -48,11 +47,13 @@ def is_probed(plan: Plan, request: TrainRequest) -> bool:
     return baseline or plan.head_start == "probe"
 
 
-def to_look_at(plan: Plan, prepared: Prepared, classifier: Classifier, request: TrainRequest) -> int:
-    """Photos that the frozen probe will have to look at, because nobody has done so with this model."""
+def to_look_at(plan: Plan, prepared: Prepared, body: str, request: TrainRequest) -> int:
+    """Photos that the frozen probe will have to look at, because nobody has done so with this model.
+
+    ``body``: the model's ``body_sha256``.
+    """
     if not is_probed(plan, request):
         return 0
-    body = classifier.body_sha256()
     sets = probe_sets(plan, prepared).values()
     return sum(len(photos) for photos in sets if not _kept_at(plan, body, photos).exists())
 

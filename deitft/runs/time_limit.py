@@ -61,16 +61,16 @@ def fitted(
     limit, spent = request.time_limit or 0.0, elapsed(request)
     wanted_steps = min(LEAST_STEPS, plan.total_steps)
     least = min(1, wanted_steps) if plan.head_start == "probe" else wanted_steps
-    size = facts.parameters
+    size, body = facts.parameters, classifier.body_sha256()
 
     def fitting(plan: Plan) -> tuple[int, int]:
         """(photos that the probe has to look at, steps for which there is time then)."""
-        probe = to_look_at(plan, prepared, classifier, request)
+        probe = to_look_at(plan, prepared, body, request)
         return probe, measure.steps_within(plan, costs, size, limit=limit, elapsed=spent, probe_photos=probe)
 
     probe, steps = fitting(plan)
     if steps < wanted_steps and probe:
-        held_out = to_look_at(replace(plan, probe_photos=0), prepared, classifier, request)
+        held_out = to_look_at(replace(plan, probe_photos=0), prepared, body, request)
         fewer = measure.probed_within(plan, costs, size, limit=limit, elapsed=spent, held_out=held_out)
         plan = replace(plan, probe_photos=fewer)
         probe, steps = fitting(plan)

@@ -82,7 +82,7 @@ def train(request: TrainRequest) -> RunResult:
         so_far = elapsed(request)
         plan, costs = _measured(recipe, facts, plan, begun.classifier, prepared, stop, request)
         if request.dry_run and costs is not None:
-            probe = to_look_at(plan, prepared, begun.classifier, request)
+            probe = to_look_at(plan, prepared, begun.classifier.body_sha256(), request)
             so_far = so_far if request.time_limit is None else elapsed(request)  # else the run does not measure
             outlook = measure.forecast(plan, costs, facts.parameters, elapsed=so_far, probe_photos=probe)
             first = first_runs(request, named, teachers, prepared, machine, stop, size)
