@@ -76,6 +76,9 @@ SCENES = {
     "groups of 6, models much alike": Scene(population=two(groups=SIXES, shared=0.9, own=0.05)),
     "one seed each": Scene(population=two(seed_sd=0.0), seeds=(1, 1), trials=800),
     "one seed each, groups of 6": Scene(population=two(seed_sd=0.0, groups=SIXES), seeds=(1, 1), trials=1200),
+    "one seed each, groups of 1, 2 and 7": Scene(
+        population=two(seed_sd=0.0, groups=UNEVEN), seeds=(1, 1), trials=1200
+    ),
     "one seed each, seeds vary by 1 point": Scene(population=two(), seeds=(1, 1), trials=800),
 }
 
@@ -88,11 +91,10 @@ def coverage(scene: Scene) -> dict[str, dict[str, float]]:
     ends: dict[str, list[tuple[float, float, float]]] = {}
     for a, b in scene.draw(1):
         found = compare_models(a, b, groups)
-        rows = {"difference": (one - other, (found.low, found.high))}
+        alone = top_one(a, groups)
+        rows = {"difference": (one - other, (found.low, found.high)), "one model": (one, (alone.low, alone.high))}
         if max(scene.seeds) > 1:
-            alone = top_one(a, groups)
             rows |= {
-                "one model": (one, (alone.low, alone.high)),
                 "difference, seeds pooled": (one - other, pooled(a, b)),
                 "difference, photos only": (one - other, photos_only(a, b, groups)),
                 "difference, pigeonhole bootstrap": (one - other, pigeonhole.interval(a, b)),

@@ -27,6 +27,7 @@ from deitft.evaluation.calibration import (
     reliability_bins,
 )
 from deitft.evaluation.mistakes import LISTED, ConfusedPair, Mistake, confused_pairs, mistakes
+from deitft.evaluation.model_difference import top_one
 from deitft.evaluation.predictions import Floats, Ints, Predictions
 from deitft.evaluation.scores import (
     ClassRow,
@@ -198,7 +199,7 @@ def evaluate(
         intervals=_intervals(ranks(logits, labels), labels, predicted, after, len(classes), in_order, seed, draws),
         majority_class=classes[majority],
         majority=majority_score(labels, majority),
-        **_heads(judged),
+        **_heads(judged, in_order),
         per_class=per_class(labels, predicted, classes),
         confusion=confusion,
         reliability_before=tuple(reliability_bins(before, right)),
@@ -255,7 +256,7 @@ def _top5(logits: npt.NDArray[np.floating], labels: Ints) -> float | None:
     return top_k_score(logits, labels, 5) if logits.shape[1] >= TOP_FIVE_FROM else None
 
 
-def _heads(judged: Predictions) -> dict[str, Any]:
+def _heads(judged: Predictions, groups: Groups | None) -> dict[str, Any]:
     """``heads`` and ``agreement``: each head, and both ways to fuse them."""
     if judged.distill_logits is None:
         return {"heads": None, "agreement": None}
@@ -270,7 +271,7 @@ def _heads(judged: Predictions) -> dict[str, Any]:
         right = logits.argmax(axis=1) == judged.labels
         rows[name] = HeadScores(
             top1=float(right.mean()),
-            top1_interval=wilson_interval(int(right.sum()), len(right)),
+            top1_interval=_share_interval(right, groups),
             top5=_top5(logits, judged.labels),
             nll=negative_log_likelihood(logits, judged.labels),
             calibration_error=calibration_error(confidences(logits), right),
@@ -289,16 +290,12 @@ def _intervals(
     seed: int,
     draws: int,
 ) -> dict[str, Interval]:
-    """Wilson for shares of independent photos, bootstrap for the rest, and for all where photos come in groups."""
+    """Wilson's for shares of photos, for as many as would be independent; bootstrap for the rest, of groups where
+    photos come in groups."""
     options: dict[str, Any] = {"groups": groups, "seed": seed, "draws": draws}
     units = len(labels) if groups is None else len(set(groups))
     shares = {"top1": places < 1} | ({"top5": places < 5} if num_classes >= TOP_FIVE_FROM else {})
-    intervals: dict[str, Interval] = {}
-    for name, hits in shares.items():
-        if groups is None:
-            intervals[name] = wilson_interval(int(hits.sum()), units)
-        else:
-            intervals[name] = bootstrap_interval(lambda drawn: float(drawn.mean()), hits, **options)
+    intervals = {name: _share_interval(hits, groups) for name, hits in shares.items()}
     for name, score in (("macro_f1", macro_f1_score), ("balanced_accuracy", balanced_accuracy_score)):
         statistic = partial(score, num_classes=num_classes)
         intervals[name] = bootstrap_interval(statistic, labels, predicted, **options)
@@ -307,6 +304,11 @@ def _intervals(
             intervals[name] = wilson_interval(round(low * units), units)
     intervals["calibration_error"] = calibration_interval(confidence, predicted == labels, **options)
     return intervals
+
+
+def _share_interval(hits: npt.NDArray[np.bool_], groups: Groups | None) -> Interval:
+    found = top_one(hits, groups)
+    return found.low, found.high
 
 
 def _notices(counts: Ints, classes: Sequence[str], split: str, unlabelled: int) -> tuple[Notice, ...]:

@@ -17,8 +17,7 @@ from deitft.evaluation.statistics import (
     CONFIDENCE,
     DRAWS,
     Groups,
-    Interval,
-    bootstrap_interval,
+    normal_quantile,
     paired_difference,
     score_interval,
     wilson_interval,
@@ -107,12 +106,11 @@ class ModelDifference:
         return asdict(self)
 
 
-def top_one(
-    correct: Bools, groups: Groups | None = None, *, seed: int = 0, confidence: float = CONFIDENCE
-) -> TopOne:
-    """Top-1 of one model from ``correct`` [S, N], with the interval for other photos and other seeds.
+def top_one(correct: Bools, groups: Groups | None = None, *, confidence: float = CONFIDENCE) -> TopOne:
+    """Top-1 (or any share of photos) of one model from ``correct`` [S, N], with the interval for other photos and
+    other seeds.
 
-    One seed: Wilson's interval, with groups the bootstrap over groups. Several: Wilson's with the number of
+    One seed and photos by themselves: Wilson's interval. Several seeds, or groups: Wilson's with the number of
     independent photos that would have the same variance, and t in place of the normal quantile (Korn and
     Graubard 1998 do so for surveys).
 
@@ -122,10 +120,10 @@ def top_one(
     photos = judged_photos(correct)
     units = units_of(groups, photos)
     parts = components(correct, units)
-    if parts.seeds == 1:
-        (low, high), df = _one_seed(parts, units, seed, confidence), None
+    if parts.seeds == 1 and units.numbers is None:
+        (low, high), df = wilson_interval(int(parts.photo_means.sum()), photos, confidence), None
     else:
-        low, high, df = _several_seeds(parts, units, confidence)
+        low, high, df = _of_variance(parts, units, confidence)
     return TopOne(
         top1=parts.top1,
         low=low,
@@ -138,32 +136,24 @@ def top_one(
     )
 
 
-def _one_seed(parts: Components, units: Units, seed: int, confidence: float) -> Interval:
-    right = parts.photo_means > 0.5
-    if units.numbers is None:
-        return wilson_interval(int(right.sum()), units.photos, confidence)
-    low, high = bootstrap_interval(
-        lambda drawn: float(drawn.mean()), right, groups=units.numbers, seed=seed, confidence=confidence
-    )
-    if low == high:  # all right, or all wrong: the bootstrap knows only what it has seen
-        return wilson_interval(round(low * units.count), units.count, confidence)
-    return low, high
-
-
-def _several_seeds(parts: Components, units: Units, confidence: float) -> tuple[float, float, float | None]:
+def _of_variance(parts: Components, units: Units, confidence: float) -> tuple[float, float, float | None]:
     """(low, high, df)."""
     photo = units.variance_of_mean(parts.photo_means - parts.top1)
-    variance = photo + parts.between_seeds / parts.seeds
+    terms = [(photo, units.count - 1)]
+    variance = photo
+    if parts.seeds > 1:
+        variance += parts.between_seeds / parts.seeds
+        terms.append((parts.seed_square / parts.seeds, parts.seeds - 1))
     if variance == 0 or math.isinf(variance):  # all right, all wrong, or a single group
         return *score_interval(parts.top1, units.count, t_quantile(math.inf, confidence)), None
-    df = satterthwaite(variance, [(photo, units.count - 1), (parts.seed_square / parts.seeds, parts.seeds - 1)])
-    n = min(parts.top1 * (1 - parts.top1) / variance, units.count * parts.seeds)
+    df = satterthwaite(variance, terms)
+    n = min(parts.top1 * (1 - parts.top1) / variance, units.photos * parts.seeds)
     return *score_interval(parts.top1, n, t_quantile(df, confidence)), df
 
 
 def t_quantile(df: float, confidence: float = CONFIDENCE) -> float:
     """The two-sided quantile of Student's t; the normal one for infinite ``df``."""
-    return float(stdtrit(min(df, 1e9), 0.5 + confidence / 2))
+    return normal_quantile(confidence) if math.isinf(df) else float(stdtrit(min(df, 1e9), 0.5 + confidence / 2))
 
 
 def compare_models(

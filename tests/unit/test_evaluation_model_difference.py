@@ -15,7 +15,7 @@ from scipy import stats
 from deitft.errors import DataError
 from deitft.evaluation.model_difference import ModelDifference, compare_models, top_one
 from deitft.evaluation.power import photos_needed
-from deitft.evaluation.statistics import bootstrap_interval, paired_difference, wilson_interval
+from deitft.evaluation.statistics import paired_difference, score_interval, wilson_interval
 
 TRIALS = 500
 GROUPED = np.concatenate([np.repeat(np.arange(40), 7), 40 + np.arange(92) % 46])
@@ -108,8 +108,27 @@ def test_with_one_seed_each_it_is_the_paired_test_of_before_and_says_so() -> Non
     assert ends(compare_models(a[:, shuffled], b[:, shuffled])) == pytest.approx(ends(compare_models(a, b)))
     alone = top_one(a)
     assert (alone.low, alone.high) == wilson_interval(int(a.sum()), 80)
-    by_group = bootstrap_interval(lambda drawn: float(drawn.mean()), a[0], groups=groups)
-    assert (top_one(a, groups).low, top_one(a, groups).high) == by_group
+
+
+def test_six_copies_of_each_photo_are_as_many_photos_as_there_were_less_one() -> None:
+    right = np.arange(60) < 51
+    found = top_one(np.repeat(right, 6), np.repeat(np.arange(60), 6))
+    low, high = score_interval(0.85, 59, float(stats.t.ppf(0.975, 59)))
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert (found.df, found.groups, found.photos) == (pytest.approx(59), 60, 360)
+    alone = top_one(np.repeat(right, 6))
+    assert high - low > 2 * (alone.high - alone.low)
+
+
+@pytest.mark.parametrize("size", [2, 6, 10])
+@pytest.mark.parametrize("share", [0.75, 0.9])
+def test_the_interval_of_one_seed_covers_with_grouped_photos(size: int, share: float) -> None:
+    groups = np.repeat(np.arange(40), size)
+    population = Population(top1=(share,), seed_sd=0.0, groups=groups)
+    (drawn,) = population.draw(np.random.default_rng(11), 1500, 1, len(groups))
+    (truth,) = population.truth()
+    found = [top_one(one, groups) for one in drawn]
+    assert 0.93 <= np.mean([one.low <= truth <= one.high for one in found]) <= 0.97
 
 
 def test_without_any_difference_between_seeds_it_is_the_t_test_over_photos() -> None:
