@@ -1,11 +1,11 @@
 """DeiT's table 3 in miniature: from random weights, with a convnet teacher that knows the photos.
 
-Declared beforehand: DeiT-Ti at 96 px on clothing-small by ``pretrain-small``, 20 epochs, photos mirrored half of
+Declared beforehand: DeiT-Ti at 64 px on clothing-small by ``pretrain-small``, 20 epochs, photos mirrored half of
 the time, three seeds; no teacher, soft and hard labels without the token, hard labels with the token; the teacher
-is MobileNetV2 fine-tuned by ``finetune`` with seed 0. Of the row with the token class head, distillation head and
-both are read. Figures are of test, of the weights that were best on val. With ``--digits`` the same at 64 px on
-the embedded digits, with a ResNet-10-T that learned them from nothing. Records: ``records/distill-scratch.jsonl``.
-Seed after seed.
+is MobileNetV2 fine-tuned by ``finetune`` with seed 0, at 64 px too: it sees what the student sees. Of the row with
+the token class head, distillation head and both are read. Figures are of test, of the weights that were best on
+val. With ``--digits`` the same at 64 px on the embedded digits, with a ResNet-10-T that learned them from nothing.
+Records: ``records/distill-scratch.jsonl``. Seed after seed.
 
     python benchmarks/distill_scratch.py --shared ../shared
 """
@@ -28,7 +28,8 @@ ROWS = {
     "hard": ("--distill", "hard", "--set", "distill.token=false"),
     "hard, token": ("--distill", "hard"),
 }
-PHOTOS = ("model.image_size=96", "train.length=20 epochs", "augment.flip=0.5")
+SIDE = "model.image_size=64"
+PHOTOS = (SIDE, "train.length=20 epochs", "augment.flip=0.5")
 DIGITS = ("train.length=20 epochs",)
 
 
@@ -76,7 +77,7 @@ def digits(asked: argparse.Namespace) -> Path:
 def teacher_of(asked: argparse.Namespace, data: Path) -> Path:
     """Who teaches: for photos a fine-tuned MobileNetV2, for digits a convnet that learned them from nothing."""
     if not asked.digits:
-        return teacher(asked, data, "mobilenetv2")
+        return teacher(asked, data, "mobilenetv2", *(() if asked.smoke else (SIDE,)))
     trial = Trial(
         data=data,
         model="resnet10t",

@@ -15,6 +15,7 @@ from cells import cell, markdown, middle
 from comparison import Row, against, by_kind
 from data_tables import aspects, decodes, entries, label_noise, leak_worth, near_duplicates, scan_speed
 from ledger import RECORDS, Ledger
+from teaching_tables import by_head, rates, taught, teaching_speed
 
 REFERENCES = ("linear-probe", "finetune", "timm train.py")
 """Recipes that the others are compared with."""
@@ -230,44 +231,6 @@ def _levels(view: Row) -> str:
     return f"{apart['max']:.0f} (mean {apart['mean']:.2g})"
 
 
-def by_head(rows: Sequence[Row]) -> str:
-    """Top-1 of each way to read the heads, mean ± standard deviation over seeds; of the last step where it is
-    kept; and the teacher's own on val."""
-    lines = []
-    for (data, model, recipe), by_seed in by_kind(rows).items():
-        of = list(by_seed.values())
-        cells = [cell([row["result"]["top1"] for row in of], 2, 100)]
-        for head in ("class", "distill", "both"):
-            known = [row["heads"][head]["top1"] for row in of if row.get("heads")]
-            cells.append(cell(known, 2, 100))
-        for name in ("last_step_test", "last_step"):
-            cells.append(cell([row[name]["both"]["top1"] for row in of if row.get(name)], 2, 100))
-        cells.append(cell([score for row in of if (score := _teachers_score(row)) is not None], 2, 100))
-        lines.append([recipe, model, data, len(of), *cells])
-    served = ("served", "class head", "distillation head", "both")
-    last = ("last step, test", "last step, val and test", "teacher, val")
-    return markdown(("teacher", "model", "data", "seeds", *served, *last), lines)
-
-
-def _teachers_score(row: Row) -> float | None:
-    """The val top-1 of a student's teacher; of a run that is there as a teacher its own."""
-    if row["subject"]["recipe"] == "teacher alone":
-        score: float | None = row["result"].get("val_top1")
-        return score
-    teachers = (row.get("plan") or {}).get("distill") or {}
-    return next((one["val_top1"] for one in teachers.get("teachers", ())), None)
-
-
-def teaching_speed(rows: Sequence[Row]) -> str:
-    """Medians and spread over rounds, and over what it is without a teacher."""
-    lines = []
-    for name in rows[0]["images_per_second"]:
-        values = [row["images_per_second"][name] for row in rows]
-        ratios = [row["ratio"][name] for row in rows if name in row["ratio"]]
-        lines.append([name, len(rows), middle(values, 1), middle(ratios, 2) if ratios else "1"])
-    return markdown(("teacher", "rounds", "images/s: median (range)", "over none: median (range)"), lines)
-
-
 TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "clothing": runs,
     "scores": scores,
@@ -285,9 +248,10 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "scan-speed": scan_speed,
     "entries": entries,
     "unlabelled": runs,
-    "distill-finetune": by_head,
+    "distill-finetune": taught,
     "distill-scratch": by_head,
     "distill-speed": teaching_speed,
+    "lr-sweep": rates,
 }
 
 if __name__ == "__main__":
