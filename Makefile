@@ -10,7 +10,7 @@ export COVERAGE_FILE := $(CURDIR)/.coverage
 	bench-timm bench-small-data bench-speed bench-time-limit bench-dry-run bench-kill-cost bench-parity \
 	bench-attention bench-resume bench-entries bench-decode-speed bench-aspect bench-leak-worth \
 	bench-distill-finetune bench-distill-scratch bench-distill-speed bench-unlabelled \
-	bench-cost-repeat bench-lr-sweep
+	bench-cost-repeat bench-lr-sweep bench-compare-plan
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -101,6 +101,9 @@ bench-unlabelled: $(STAMP)
 
 bench-distill-speed: $(STAMP)
 	$(PY) benchmarks/distill_speed.py
+
+bench-compare-plan: $(STAMP)
+	$(PY) benchmarks/compare_plan.py
 
 bench-lr-sweep: $(STAMP)
 	$(PY) benchmarks/lr_sweep.py

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from deitft.core.progress import Progress, StopFlag, Task
 from deitft.core.units import format_seconds
@@ -41,6 +42,16 @@ class Missing:
     disk: int | None = None
     why: str = ""
     fill: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """Plain data: seconds, and bytes of memory and disk, None where a run cannot start."""
+        return {
+            "run": self.entry.title,
+            "seconds": self.seconds,
+            "memory_bytes": self.memory,
+            "disk_bytes": self.disk,
+            "why_not": self.why,
+        }
 
 
 def sort_out(entries: Sequence[Entry], known: Sequence[Finished]) -> tuple[list[Finished], list[Entry]]:

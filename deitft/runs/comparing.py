@@ -29,6 +29,7 @@ from deitft.runs.compare_request import CompareRequest
 from deitft.runs.compare_training import (
     KEPT_FOR_THE_END,
     LEAST_KEPT_SECONDS,
+    Missing,
     foretold,
     plan_rows,
     sort_out,
@@ -51,6 +52,7 @@ class Compared:
     tables: tuple[Comparison, ...] = ()
     folders: tuple[Path, ...] = ()
     plan: Sequence[tuple[str, str]] = ()
+    to_train: Sequence[Missing] = ()
     others: Sequence[tuple[str, str]] = ()
 
     @property
@@ -66,6 +68,7 @@ class Compared:
                 for table, folder in zip(self.tables, self.folders, strict=True)
             ],
             "plan": [list(row) for row in self.plan],
+            "to_train": [item.record() for item in self.to_train],
             "left_out": [{"run": name, "why": why} for name, why in self.others],
         }
 
@@ -85,7 +88,7 @@ def compare_runs(request: CompareRequest, progress: Progress) -> Compared:
         if request.train is not None:
             made = _contest(request, request.train, progress, stop)
             if made.plan:
-                return Compared(plan=made.plan)
+                return Compared(plan=made.plan, to_train=made.planned)
             runs, failed = [*made.runs, *runs], made.failed
         elif not runs:
             runs, others = finished_below(request.runs_dir)
@@ -153,6 +156,7 @@ class _Made:
     runs: list[Finished]
     failed: list[tuple[str, str]]
     plan: Sequence[tuple[str, str]] = ()
+    planned: Sequence[Missing] = ()
 
 
 def _contest(request: CompareRequest, train: TrainRequest, progress: Progress, stop: StopFlag) -> _Made:
@@ -188,7 +192,7 @@ def _contest(request: CompareRequest, train: TrainRequest, progress: Progress, s
     if request.dry_run:
         fails = [(item.entry.title, item.why) for item in planned if item.why]
         nothing = not found and len(fails) == len(planned)
-        return _Made(runs=[], failed=fails, plan=() if nothing else rows)
+        return _Made(runs=[], failed=fails, plan=() if nothing else rows, planned=planned)
     for name, text in rows:
         progress.say(f"{name}: {text}")
     ends = None

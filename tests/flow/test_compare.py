@@ -217,7 +217,11 @@ def test_a_run_that_was_begun_does_not_stand_in_its_own_way(shop: Path, tmp_path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Entry, "words", noted)
-        plan = dict(deitft.compare(shop, **asked).plan)
+        found = deitft.compare(shop, **asked)
+    plan, (foreseen,) = dict(found.plan), found.record()["to_train"]
+    assert foreseen["run"] == "deit_ti, seed 0"
+    assert min(foreseen[name] for name in ("seconds", "memory_bytes", "disk_bytes")) > 0
+    assert foreseen["why_not"] == ""
     assert len(names) == 1
     assert (tmp_path / "runs" / names[0]).is_dir()
     assert "already there" not in plan["deit_ti, seed 0"]
