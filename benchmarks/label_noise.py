@@ -45,7 +45,7 @@ def main() -> None:
     asked = parser.parse_args()
     catalog = train_photos(asked.shared / "data" / "clothing-small")
     labels, size = catalog.labels.astype(np.int64), len(catalog.classes)
-    ledger = Ledger("label_noise")
+    ledger = Ledger("label-noise")
     for model in asked.models:
         features, groups = features_once(asked, catalog, model), catalog.pictures
         said = out_of_fold(features, labels, num_classes=size, groups=groups)

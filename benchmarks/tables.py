@@ -244,7 +244,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "aspect": aspects,
     "leak-worth": leak_worth,
     "near-duplicates": near_duplicates,
-    "label_noise": label_noise,
+    "label-noise": label_noise,
     "scan-speed": scan_speed,
     "entries": entries,
     "unlabelled": runs,

@@ -147,8 +147,7 @@ def measured(topic: str) -> str:
 def made(name: str) -> str:
     """The table of a name; "measured_TOPIC" is made of the records of a benchmark."""
     if name.startswith("measured_"):
-        topic = name.removeprefix("measured_")
-        return measured(topic if topic == "label_noise" else topic.replace("_", "-"))
+        return measured(name.removeprefix("measured_").replace("_", "-"))
     return {"plan": plan_table, "kinds": kinds_table, "shares": shares_table}[name]()
 
 
