@@ -40,6 +40,7 @@ HUNG_SECONDS = 600.0
 """A batch that takes longer than this will not come: a worker was stopped, or its disk answers no more."""
 NOTHING = -1
 _WHY = {9: ": often out of memory", getattr(signal, "SIGBUS", 0): ": often /dev/shm is full"}  # 9: SIGKILL
+_AGAIN = "run the same command again (a training goes on with --resume)"
 
 
 class Request(NamedTuple):
@@ -270,12 +271,12 @@ class Crew:
         if dead:
             number, code = dead[0], self._processes[dead[0]].exitcode
             what = f"data worker {number} died ({how_it_ended(code, _WHY)}){self._while_reading(number)}"
-            return StoppedError(what, "run the same command with --resume", id="N5")
+            return StoppedError(what, _AGAIN, id="N5")
         if "timed out" in str(error):
             photos = ", ".join(sorted({self._path(number) for number in range(self.workers)} - {""}))
             _kill(self._processes)
             what = f"the data workers gave nothing for {HUNG_SECONDS:.0f} s (reading {photos or 'nothing'})"
-            return StoppedError(what, "check the disk and run the same command with --resume", id="N5")
+            return StoppedError(what, f"check the disk and {_AGAIN}", id="N5")
         return None
 
     def _path(self, number: int) -> str:

@@ -175,7 +175,7 @@ def test_N5_a_worker_that_is_killed_is_named_at_once(photos: PhotoSet) -> None:
     assert (caught.value.id, caught.value.exit_code) == ("N5", 75)
     assert "\n" not in caught.value.line
     assert "died (killed, signal 9: often out of memory) while reading " in caught.value.line
-    assert caught.value.line.endswith("run the same command with --resume")
+    assert caught.value.line.endswith(" — run the same command again (a training goes on with --resume)")
     assert not workers_but(known)
 
 
