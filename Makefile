@@ -10,7 +10,7 @@ export COVERAGE_FILE := $(CURDIR)/.coverage
 	bench-timm bench-small-data bench-speed bench-time-limit bench-dry-run bench-kill-cost bench-parity \
 	bench-attention bench-resume bench-entries bench-decode-speed bench-aspect bench-leak-worth \
 	bench-distill-finetune bench-distill-scratch bench-distill-speed bench-unlabelled \
-	bench-cost-repeat bench-lr-sweep bench-compare-plan
+	bench-cost-repeat bench-lr-sweep bench-compare-plan bench-freed-memory
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -104,6 +104,9 @@ bench-distill-speed: $(STAMP)
 
 bench-compare-plan: $(STAMP)
 	$(PY) benchmarks/compare_plan.py
+
+bench-freed-memory: $(STAMP)
+	$(PY) benchmarks/freed_memory.py
 
 bench-lr-sweep: $(STAMP)
 	$(PY) benchmarks/lr_sweep.py

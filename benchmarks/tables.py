@@ -13,7 +13,16 @@ from pathlib import Path
 
 from cells import cell, markdown, middle
 from comparison import Row, against, by_kind
-from data_tables import aspects, decodes, entries, label_noise, leak_worth, near_duplicates, scan_speed
+from data_tables import (
+    aspects,
+    decodes,
+    entries,
+    freed_memory,
+    label_noise,
+    leak_worth,
+    near_duplicates,
+    scan_speed,
+)
 from ledger import RECORDS, Ledger
 from teaching_tables import by_head, rates, taught, teaching_speed
 
@@ -252,6 +261,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "distill-scratch": by_head,
     "distill-speed": teaching_speed,
     "lr-sweep": rates,
+    "freed-memory": freed_memory,
 }
 
 if __name__ == "__main__":

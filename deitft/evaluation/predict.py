@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from deitft.compute.allocator import freed_memory_kept
 from deitft.compute.device import autocast
 from deitft.core.progress import SilentTask, StopFlag, Task
 from deitft.data.stream import EvalStream
@@ -71,6 +72,7 @@ def predict(
     )
 
 
+@freed_memory_kept()
 def look(
     classifier: Classifier,
     stream: EvalStream,

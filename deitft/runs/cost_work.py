@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from deitft.compute.allocator import freed_memory_kept
 from deitft.compute.device import peak_memory
 from deitft.compute.limits import resident_peak
 from deitft.errors import DeitftError
@@ -19,6 +20,7 @@ from deitft.runs.classifier import LoadedClassifier, load, loose_photos
 Say = Callable[[Mapping[str, Any]], None]
 
 
+@freed_memory_kept()
 def answer(request: Mapping[str, Any], say: Say) -> None:
     """Answer a request of ``runs.costing``: "kind" is "time" (all bundles) or "memory" (one)."""
     torch.set_num_threads(request["threads"])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from deitft.compute.allocator import freed_memory_kept
 from deitft.compute.device import deterministic
 from deitft.compute.group import Group, SharedStop
 from deitft.core.keys import permutation
@@ -186,6 +187,7 @@ def ask_along(group: Group) -> None:
                 _ask(order.place, order.left, group, Silent(), stop)
 
 
+@freed_memory_kept()
 def _ask(place: _Place, left: list[int], group: Group, progress: Progress, stop: StopFlag) -> int:
     """Ask about these steps, each process about as many in a row, so that their chunks hardly overlap.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deitft.compute.allocator import freed_memory_kept
 from deitft.compute.device import peak_memory, synchronise
 from deitft.compute.group import ALONE, Group
 from deitft.core.progress import Progress, Silent, StopFlag
@@ -66,6 +67,7 @@ class Forecast:
         return sum(self.seconds.values())
 
 
+@freed_memory_kept()
 def measure(
     classifier: Classifier,
     plan: Plan,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
+from deitft.compute.allocator import freed_memory_kept
 from deitft.core.progress import StopFlag, Task
 from deitft.errors import DeitftError, Notice, StoppedError
 from deitft.recipe.plan_types import Plan
@@ -79,6 +80,7 @@ def is_better(score: float, best: Best | None, by: str) -> bool:
     return score > best.score if DIRECTIONS[by] == "higher" else score < best.score
 
 
+@freed_memory_kept()
 def fit(
     plan: Plan,
     state: TrainState,
