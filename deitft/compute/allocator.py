@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -50,10 +51,22 @@ def freed_memory_kept() -> Iterator[None]:
         yield
     finally:
         with _depth.lock:
-            _depth.open -= 1
+            _depth.open = max(0, _depth.open - 1)
             if _depth.open == 0:
                 _set(_USUAL_TRIM, _USUAL_ALONE)
                 _give_back()
+
+
+def _in_fork() -> None:
+    """A data worker decodes photos of all sizes: it would hold the largest for ever, and one in each worker."""
+    _depth.lock = threading.Lock()
+    if _depth.open:
+        _depth.open = 0
+        _set(_USUAL_TRIM, _USUAL_ALONE)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_fork)
 
 
 def _set(trim_threshold: int, mmap_max: int) -> None:

@@ -19,14 +19,14 @@ glibc = pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="needs glibc"
 )
 SCRIPT = """
-import json, resource
+import json, os, resource
 import psutil, torch
 from deitft.compute.allocator import freed_memory_kept
 
-def faults(times):
+def faults(times, size=2**24):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(times):
-        torch.ones(2**24)
+        torch.ones(size)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 held = lambda: psutil.Process().memory_info().rss
@@ -35,7 +35,14 @@ with freed_memory_kept():
     with freed_memory_kept():
         faults(1)
     kept, inside = faults(20), held()
-print(json.dumps({"usual": usual, "kept": kept, "inside": inside, "after": held()}))
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.write(write, str(faults(10, 2**25)).encode())  # more than is free in what the child was born with
+        os._exit(0)
+    os.wait()
+print(json.dumps({
+    "usual": usual, "kept": kept, "inside": inside, "after": held(), "forked": int(os.read(read, 20)),
+}))
 """
 """Twenty times 64 MiB are taken, filled and freed, in a process whose heap nobody has used before."""
 
@@ -47,6 +54,7 @@ def test_a_block_is_taken_from_the_system_a_few_times_and_goes_back_at_the_end()
     assert seen["usual"] >= 20 * 2**26 // resource.getpagesize()
     assert seen["kept"] < 0.4 * seen["usual"]
     assert seen["after"] < seen["inside"] - 2**25
+    assert seen["forked"] >= 0.9 * seen["usual"]  # a data worker is as it would be without it
 
 
 def test_an_error_inside_ends_it() -> None:
