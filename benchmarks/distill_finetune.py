@@ -30,7 +30,7 @@ from typing import Any
 from command import ledger_of, options
 from distilling import heads, of_last_step, teacher
 from photos import of_study
-from trial import Trial, carry_out, measured
+from trial import Trial, at_side, carry_out, measured
 
 TEACHERS = ("mobilenetv2", "vit_ti")
 KINDS = ("hard", "soft")
@@ -69,7 +69,7 @@ def _row(asked: argparse.Namespace, data: Path, seed: int, label: str, kind: str
     """One run, made or gone on with, and what a record says of it."""
     usual = label.partition("-")[0] in WAYS or label == ALONE
     taught = kind != "none"
-    settings = _side(asked) + (() if label == ALONE else UNCHOSEN)
+    settings = at_side(asked) + (() if label == ALONE else UNCHOSEN)
     if label.partition("-")[0] in WAYS and not asked.smoke:
         settings += (f"distill.teacher_size={asked.side}",)
     trial = Trial(
@@ -94,17 +94,13 @@ def _row(asked: argparse.Namespace, data: Path, seed: int, label: str, kind: str
     return values | {"subject": {**subject, "distill": kind, "teacher": name if taught else ""}}
 
 
-def _side(asked: argparse.Namespace) -> tuple[str, ...]:
-    return () if asked.smoke else (f"model.image_size={asked.side}",)
-
-
 def _teacher(asked: argparse.Namespace, data: Path, label: str, name: str) -> tuple[str, ...]:
     """The words that name a student's teacher; it is made here, if the student's own command does not adapt it."""
     way = label.partition("-")[0]
     if way in WAYS:
         return ("--teacher", name, "--adapt-teacher", WAYS[way])
     settings = () if asked.smoke else UNCHOSEN  # a smoke's few steps from random heads would have nothing to teach
-    return ("--teacher", str(teacher(asked, data, name, *settings, *_side(asked)) / "last"))
+    return ("--teacher", str(teacher(asked, data, name, *settings, *at_side(asked)) / "last"))
 
 
 if __name__ == "__main__":

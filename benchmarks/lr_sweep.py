@@ -17,7 +17,7 @@ from typing import Any
 from command import ledger_of, options
 from ledger import Ledger
 from photos import of_study
-from trial import Trial, carry_out, measured
+from trial import Trial, at_side, carry_out, measured
 
 MODELS = ("deit_ti", "mobilenetv2", "vit_ti")
 FACTORS = {"as it is": 1.0, "a third": 1 / 3, "three times": 3.0}
@@ -48,7 +48,7 @@ def identity(model: str, rate: str, seed: int) -> str:
 
 def one(asked: argparse.Namespace, ledger: Ledger, data: Path, model: str, rate: str, seed: int) -> dict[str, Any]:
     """One run; its learning rate is a multiple of what the recipe came to on these photos."""
-    settings: tuple[str, ...] = () if asked.smoke else (f"model.image_size={asked.side}",)
+    settings = at_side(asked)
     if FACTORS[rate] != 1.0:
         base = ledger.rows[identity(model, "as it is", seed)]["plan"]["optim"]["lr"]
         settings += (f"optim.lr={base * FACTORS[rate]:.6g}",)

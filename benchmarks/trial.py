@@ -25,6 +25,11 @@ SMOKE_LENGTH = ("train.length_factor=1.0", "train.length=4 steps")
 _WINDOW = re.compile(r" step (\d+) loss .*images_per_second (\S+)$", re.MULTILINE)
 
 
+def at_side(asked: argparse.Namespace) -> tuple[str, ...]:
+    """The setting of a study at ``--side`` pixels; a trial of the script has its own."""
+    return () if asked.smoke else (f"model.image_size={asked.side}",)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """A run to be made: what is asked, and where it goes."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from command import ledger_of, options
 from photos import SPLITS, by_class, draw, of_study, write_folder
-from trial import Trial, carry_out, measured
+from trial import Trial, at_side, carry_out, measured
 
 LABELLED = 300
 
@@ -53,7 +53,7 @@ def trials(asked: argparse.Namespace, source: Path, few: Path, seed: int) -> lis
             seed=seed,
             name=f"{name}-{seed}",
             asked=asked,
-            settings=() if asked.smoke else (f"model.image_size={asked.side}",),
+            settings=at_side(asked),
             more=more,
             verb=verb,
         )
