@@ -298,10 +298,10 @@ def _intervals(
     intervals = {name: _share_interval(hits, groups) for name, hits in shares.items()}
     for name, score in (("macro_f1", macro_f1_score), ("balanced_accuracy", balanced_accuracy_score)):
         statistic = partial(score, num_classes=num_classes)
-        intervals[name] = bootstrap_interval(statistic, labels, predicted, **options)
-    for name, (low, high) in intervals.items():
+        low, high = bootstrap_interval(statistic, labels, predicted, **options)
         if low == high:  # nothing varied: the bootstrap cannot know what it did not see
-            intervals[name] = wilson_interval(round(low * units), units)
+            low, high = wilson_interval(round(low * units), units)
+        intervals[name] = low, high
     intervals["calibration_error"] = calibration_interval(confidence, predicted == labels, **options)
     return intervals
 
