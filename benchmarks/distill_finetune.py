@@ -1,22 +1,25 @@
 """Does a teacher help where the student starts from ImageNet weights, and does a convnet teach better than a ViT?
 
-Declared beforehand: DeiT-Ti on clothing-small by ``finetune-fast``, its epochs as they are, last step taken, three
-seeds; without a teacher, and with hard and soft labels of two teachers, each fine-tuned by ``finetune`` (seed 0):
-MobileNetV2, a convnet, and ViT-Ti, a transformer that has seen ImageNet-21k. Val chooses nothing of this: students
-and teachers begin with random heads (a probe's penalty would be chosen on val), nothing stops early, and of
-teachers too the last step is taken. So the claim may stand on val and test together (713 photos); the last step on
-test alone and the usual figures (best on val, test) are kept beside it. What the teachers' models make of the
-students' recipe without a teacher stands beside it, too ("alone").
+Declared beforehand: DeiT-Ti on clothing-small by ``finetune-fast``, its epochs as they are, last step taken,
+three seeds; without a teacher, and with hard and soft labels of two teachers: MobileNetV2, a convnet, and
+ViT-Ti, a transformer that has seen ImageNet-21k. The teacher of a seed is the last step of the same recipe on
+that model with the same seed; what it scores itself stands beside the students ("alone"). Heads begin as a
+probe, as a user's do. Its penalty is chosen on val, so the claim is on test alone (372 photos); val and test
+together are kept beside it. Nothing else is chosen: no epochs, no weights.
+
+That is the second declaration. In the first, heads began at random so that val could be pooled in; MobileNetV2
+then ended ten points below its own probe, a straw man of a teacher (``records/distill-random-heads.jsonl``, two
+seeds).
 
 And what ``--adapt-teacher`` gives, with hard labels of MobileNetV2 as a user gets them, seed by seed: a teacher
-adapted by ``finetune``, beside ``finetune`` on that model (val points of the two), and a merely probed one. These
-teachers are best on val, and the probe's penalty is chosen there: of these students the claim is on test alone.
+adapted by ``finetune``, beside ``finetune`` on that model (val points of the two), and a merely probed one.
 
-Declared before the first run: everything at 96 pixels a side (students, teachers and what they are judged on),
-because two slow cores have no week for 224. Scores are lower than at 224 and are not mixed with those.
+Everything at 96 pixels a side (students, teachers and what they are judged on), because two slow cores have no
+week for 224. Scores are lower than at 224 and are not mixed with those.
 
 Records: ``records/distill-finetune.jsonl``. Seed after seed, so that what is there can be compared; ``--rows``
-takes some of the rows, so that two processes can share the work.
+takes some of the rows, so that two processes can share the work. The runs without a teacher are those of
+``lr_sweep.py`` with the learning rate as it is: with the same ``--place`` they are made once.
 
     python benchmarks/distill_finetune.py --shared ../shared
 """
@@ -28,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from command import ledger_of, options
-from distilling import heads, of_last_step, teacher
+from distilling import heads, of_last_step
 from photos import of_study
 from trial import Trial, at_side, carry_out, measured
 
@@ -36,15 +39,13 @@ TEACHERS = ("mobilenetv2", "vit_ti")
 KINDS = ("hard", "soft")
 ADAPTED = "mobilenetv2"
 WAYS = {"adapted": "finetune", "probed": "probe"}
-UNCHOSEN = ("model.head_start=random",)
-"""Heads whose beginning val has no part in."""
 ALONE = "teacher-alone"
 """The row of ``finetune`` on the model that is adapted."""
 
 
 def main() -> None:
     """All rows of a seed before the next seed."""
-    parser = options(__doc__, "runs/distill-finetune")
+    parser = options(__doc__, "runs/clothing-96")
     parser.add_argument("--seeds", nargs="*", type=int, default=(0, 1, 2))
     parser.add_argument("--model", default="deit_ti")
     parser.add_argument("--side", type=int, default=96, help="pixels a side of every view")
@@ -59,33 +60,27 @@ def main() -> None:
 
 
 def _rows() -> list[tuple[str, str, str]]:
-    """(label, kind, model of the teacher, or of a row without one)."""
-    rows = [("none", "none", ""), *((f"{kind}-{name}", kind, name) for name in TEACHERS for kind in KINDS)]
-    rows += [(f"alone-{name}", "none", name) for name in TEACHERS]
+    """(label, kind, model of the teacher, or of a row without one). Who teaches comes before who is taught."""
+    rows = [(f"alone-{name}", "none", name) for name in TEACHERS]
+    rows += [("none", "none", ""), *((f"{kind}-{name}", kind, name) for kind in KINDS for name in TEACHERS)]
     return rows + [(f"{way}-{ADAPTED}", "hard", ADAPTED) for way in WAYS] + [(ALONE, "none", ADAPTED)]
 
 
 def _row(asked: argparse.Namespace, data: Path, seed: int, label: str, kind: str, name: str) -> dict[str, Any]:
     """One run, made or gone on with, and what a record says of it."""
-    usual = label.partition("-")[0] in WAYS or label == ALONE
     taught = kind != "none"
-    settings = at_side(asked) + (() if label == ALONE else UNCHOSEN)
-    if label.partition("-")[0] in WAYS and not asked.smoke:
-        settings += (f"distill.teacher_size={asked.side}",)
     trial = Trial(
         data=data,
         model=asked.model if taught or not name else name,
         recipe="finetune" if label == ALONE else "finetune-fast",
         seed=seed,
-        name=f"{label}-{seed}",
+        name=f"{label}-{seed}" if taught or label == ALONE else untaught(name or asked.model, seed),
         asked=asked,
-        settings=settings,
-        more=("--distill", kind, *_teacher(asked, data, label, name)) if taught else (),
+        settings=at_side(asked),
+        more=("--distill", kind, *_teacher(asked, seed, label, name)) if taught else (),
     )
     cost, resumed = carry_out(trial)
-    values = measured(trial, cost, resumed=resumed) | heads(trial.folder)
-    if label != ALONE:
-        values |= of_last_step(trial, data, pooled=not usual)
+    values = measured(trial, cost, resumed=resumed) | heads(trial.folder) | of_last_step(trial, data)
     subject = {
         **trial.subject,
         "data": f"{data.name}, {asked.side} px",
@@ -94,13 +89,18 @@ def _row(asked: argparse.Namespace, data: Path, seed: int, label: str, kind: str
     return values | {"subject": {**subject, "distill": kind, "teacher": name if taught else ""}}
 
 
-def _teacher(asked: argparse.Namespace, data: Path, label: str, name: str) -> tuple[str, ...]:
-    """The words that name a student's teacher; it is made here, if the student's own command does not adapt it."""
+def untaught(model: str, seed: int) -> str:
+    """The folder of ``finetune-fast`` on this model without a teacher."""
+    return f"{model}-as-it-is-{seed}"
+
+
+def _teacher(asked: argparse.Namespace, seed: int, label: str, name: str) -> tuple[str, ...]:
+    """The words that name a student's teacher."""
     way = label.partition("-")[0]
     if way in WAYS:
-        return ("--teacher", name, "--adapt-teacher", WAYS[way])
-    settings = () if asked.smoke else UNCHOSEN  # a smoke's few steps from random heads would have nothing to teach
-    return ("--teacher", str(teacher(asked, data, name, *settings, *at_side(asked)) / "last"))
+        size = () if asked.smoke else ("--set", f"distill.teacher_size={asked.side}")
+        return ("--teacher", name, "--adapt-teacher", WAYS[way], *size)
+    return ("--teacher", str(asked.place / "runs" / untaught(name, seed) / "last"))
 
 
 if __name__ == "__main__":

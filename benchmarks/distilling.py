@@ -34,16 +34,16 @@ def heads(run: Path) -> dict[str, Any]:
     return {"heads": metrics["test"].get("heads"), "token": metrics.get("token")}
 
 
-def of_last_step(trial: Trial, data: Path, *, pooled: bool = True) -> dict[str, Any]:
-    """The weights of the last step, which nothing has chosen, on test, and ``pooled`` on val and test: who was
-    right, head by head.
+def of_last_step(trial: Trial, data: Path) -> dict[str, Any]:
+    """The weights of the last step, which nothing has chosen, on test, and on val and test: who was right, head by
+    head.
 
     Val may be pooled with test where it has chosen nothing: neither epochs nor weights, nor how the heads begin,
     nor anything of the teacher.
     """
     right: dict[str, dict[str, dict[str, bool]]] = {}
     digests, seconds = _digests(trial.folder), 0.0
-    for split in ("test", *(("val",) if pooled else ())):
+    for split in ("test", "val"):
         out = trial.folder.parent.parent / "last-step" / trial.name / split
         words = ["evaluate", trial.folder / "last", data, "--split", split, "--out", out, "--quiet"]
         cost: Cost = timed(deitft(*words, *(["--threads", trial.asked.threads] if trial.asked.threads else [])))
@@ -54,9 +54,8 @@ def of_last_step(trial: Trial, data: Path, *, pooled: bool = True) -> dict[str, 
             head: dict(zip(ids, (found.logits(head).argmax(axis=1) == found.labels).tolist(), strict=True))
             for head in HEADS
         }
-    sides = {"last_step_test": ("test",)} | ({"last_step": ("val", "test")} if pooled else {})
     values: dict[str, Any] = {"last_step_cpu_seconds": seconds}
-    for name, splits in sides.items():
+    for name, splits in (("last_step_test", ("test",)), ("last_step", ("val", "test"))):
         seen = {head: {id: ok for split in splits for id, ok in right[split][head].items()} for head in HEADS}
         values[name] = {head: {"n": len(one), "top1": sum(one.values()) / len(one)} for head, one in seen.items()}
         values[f"{name}_verdicts"] = {head: verdicts(one) for head, one in seen.items()}

@@ -25,7 +25,7 @@ FACTORS = {"as it is": 1.0, "a third": 1 / 3, "three times": 3.0}
 
 def main() -> None:
     """All rates of a model before the next model, all models of a seed before the next seed."""
-    parser = options(__doc__, "runs/lr-sweep")
+    parser = options(__doc__, "runs/clothing-96")
     parser.add_argument("--models", nargs="*", default=MODELS)
     parser.add_argument("--recipe", default="finetune-fast")
     parser.add_argument("--seeds", nargs="*", type=int, default=(0, 1, 2))

@@ -24,7 +24,7 @@ from data_tables import (
     scan_speed,
 )
 from ledger import RECORDS, Ledger
-from teaching_tables import by_head, rates, taught, teaching_speed
+from teaching_tables import by_head, rates, taught, taught_pooled, teaching_speed
 
 REFERENCES = ("linear-probe", "finetune", "timm train.py")
 """Recipes that the others are compared with."""
@@ -258,6 +258,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "entries": entries,
     "unlabelled": runs,
     "distill-finetune": taught,
+    "distill-random-heads": taught_pooled,
     "distill-scratch": by_head,
     "distill-speed": teaching_speed,
     "lr-sweep": rates,

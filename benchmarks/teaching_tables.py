@@ -22,15 +22,23 @@ QUESTIONS = (
 )
 """What ``distill_finetune.py`` was declared to ask: its pairs, and Holm's correction is over all of them."""
 
+VERDICTS = {"test": "last_step_test_verdicts", "val and test": "last_step_verdicts"}
+"""What a claim may stand on, and where a record keeps it."""
 
-def taught(rows: Sequence[Row]) -> str:
-    """The students head by head, then the differences that were asked for."""
-    table = differences(rows)
+
+def taught(rows: Sequence[Row], *, on: str = "test") -> str:
+    """The students head by head, then the differences that were asked for, ``on`` what was declared."""
+    table = differences(rows, on=on)
     return by_head(rows) + (f"\n\n{table}" if table else "")
 
 
-def differences(rows: Sequence[Row]) -> str:
-    """Top-1 of the last step on val and test together, both heads, of one row minus another, in points.
+def taught_pooled(rows: Sequence[Row]) -> str:
+    """``taught`` where val has chosen nothing."""
+    return taught(rows, on="val and test")
+
+
+def differences(rows: Sequence[Row], *, on: str) -> str:
+    """Top-1 of the last step on these photos, both heads, of one row minus another, in points.
 
     The intervals are for other photos and other seeds (``model_difference``).
     """
@@ -39,8 +47,8 @@ def differences(rows: Sequence[Row]) -> str:
     for one, other in QUESTIONS:
         if one in kinds and other in kinds:
             shared = sorted(kinds[one].keys() & kinds[other].keys())
-            a, b = (_right(kinds[name], shared) for name in (one, other))
             if shared:
+                a, b = (_right(kinds[name], shared, VERDICTS[on]) for name in (one, other))
                 found.append((one, other, compare_models(a, b)))
     adjusted = holm([difference.p for *_, difference in found])
     lines = [
@@ -54,13 +62,14 @@ def differences(rows: Sequence[Row]) -> str:
         ]
         for (one, other, each), p in zip(found, adjusted, strict=True)
     ]
-    head = ("last step, both heads", "seeds", "photos", "points", "95 % interval (photos and seeds)", "p (Holm)")
+    head = (f"last step, {on}, both heads", "seeds", "photos", "points")
+    head += ("95 % interval (photos and seeds)", "p (Holm)")
     return markdown(head, lines) if lines else ""
 
 
-def _right(by_seed: Mapping[int, Row], seeds: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """[S, N] on val and test."""
-    kept = [by_seed[seed]["last_step_verdicts"]["both"] for seed in seeds]
+def _right(by_seed: Mapping[int, Row], seeds: Sequence[int], verdicts: str) -> npt.NDArray[np.bool_]:
+    """[S, N] of S seeds on N photos."""
+    kept = [by_seed[seed][verdicts]["both"] for seed in seeds]
     if len({one["photos"] for one in kept}) > 1:
         raise ValueError("not the same photos")
     return np.array([[mark == "1" for mark in one["right"]] for one in kept])
