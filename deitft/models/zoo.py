@@ -313,6 +313,12 @@ def plain_variant(architecture: str) -> str | None:
     return architecture.replace("_distilled", "") if "_distilled" in architecture else None
 
 
+def shortest_name(timm_name: str) -> str:
+    """The short name of a model that has one, else the name itself."""
+    entry = _BY_TAG.get(timm_name)
+    return entry.short if entry else timm_name
+
+
 def _of_entry(entry: ZooEntry) -> ModelChoice:
     return ModelChoice(entry.tag, entry.short, entry, entry.note)
 

@@ -22,6 +22,7 @@ from deitft.core.units import parse_seconds
 from deitft.data.catalog import counted, shown
 from deitft.errors import DataError, DeitftError
 from deitft.evaluation.predictions import Predictions, alone, load_predictions
+from deitft.models.zoo import shortest_name
 from deitft.recipe.plan import read_plan
 from deitft.recipe.plan_types import MOST_PROBED, Plan
 from deitft.runs.folder import RunFolder, open_run
@@ -338,6 +339,6 @@ def _with_run(run: Finished) -> str:
 
 
 def teacher_name(run: Finished) -> str:
-    """Who taught it, "" where nobody did."""
+    """The models that taught it, "" where none did."""
     distill = run.plan.distill
-    return " and ".join(Path(one.name).name for one in distill.teachers) if distill else ""
+    return " and ".join(shortest_name(one.model) for one in distill.teachers) if distill else ""

@@ -9,7 +9,7 @@ import pytest
 
 from deitft.errors import UsageError
 from deitft.models import registry
-from deitft.models.zoo import ZOO, resolve
+from deitft.models.zoo import ZOO, resolve, shortest_name
 
 DESIGN = {
     "deit_ti": "deit_tiny_distilled_patch16_224.fb_in1k",
@@ -91,6 +91,11 @@ def test_a_full_name_of_the_table_is_its_short_name() -> None:
     assert resolve("vit_tiny_patch16_224.augreg_in21k_ft_in1k").short_name == "vit_ti"
     bare = resolve("vit_tiny_patch16_224")
     assert (bare.short_name, bare.entry) == ("vit_ti", resolve("vit_ti").entry)
+
+
+def test_the_shortest_name_of_a_model_is_its_short_name_or_its_own() -> None:
+    assert shortest_name("vit_tiny_patch16_224.augreg_in21k_ft_in1k") == "vit_ti"
+    assert shortest_name("vit_tiny_patch16_224.augreg_in21k") == "vit_tiny_patch16_224.augreg_in21k"
 
 
 def test_another_tag_has_no_figures_of_ours() -> None:
