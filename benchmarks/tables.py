@@ -240,6 +240,12 @@ def _levels(view: Row) -> str:
     return f"{apart['max']:.0f} (mean {apart['mean']:.2g})"
 
 
+def compared(rows: Sequence[Row]) -> str:
+    """The newest comparison, as ``compare`` prints it, without its heading."""
+    text: str = rows[-1]["markdown"]
+    return text.partition("\n\n")[2].strip()
+
+
 TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "clothing": runs,
     "scores": scores,
@@ -263,6 +269,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "distill-speed": teaching_speed,
     "lr-sweep": rates,
     "freed-memory": freed_memory,
+    "compare-clothing": compared,
 }
 
 if __name__ == "__main__":

@@ -110,6 +110,8 @@ def kinds_table() -> str:
             pretrained=pretrained,
             batch=auto_rules.LR_BATCH,
             parameters=entry.parameters,
+            size=entry.size,
+            weights_size=entry.size,
         )
         if trainable == "head":
             lowest = "not trained"

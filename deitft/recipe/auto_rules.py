@@ -85,37 +85,46 @@ def peak_lr(
     pretrained: bool,
     batch: int,
     parameters: int,
+    size: int,
+    weights_size: int,
 ) -> float:
-    """Peak learning rate at ``batch``, to three digits.
+    """Peak learning rate at ``batch``, to three digits, on views of ``size`` pixels.
 
     AdamW at batch 64: 5e-4 for a pretrained transformer (with layer decay), 1e-3 for a convnet, 1e-3 for
     attention alone, 1e-2 for a head on frozen features, 2.5e-4 for a transformer from scratch (DeiT's 1e-3
     at batch 1024). LAMB takes 3 times as much (DeiT III against DeiT), SGD 10 times. AdamW and LAMB scale with
     the root of the batch, SGD with the batch itself (Goyal et al. 2017, arXiv 1706.02677). Larger models take
-    less, see ``size_share``. All but the named sources: assumed.
+    less, see ``size_share``; views smaller than those of the weights more, see ``fewer_pixels_factor``. All but
+    the named sources: assumed.
     """
     if trainable == "head":
         base = 1e-2
     elif trainable == "attention":
-        base = 1e-3 * size_share(parameters, family)
+        base = 1e-3 * size_share(parameters) * fewer_pixels_factor(size, weights_size)
     elif not pretrained:
         base = 2.5e-4 if family == "transformer" else 1e-3
     else:
-        base = (5e-4 if family == "transformer" else 1e-3) * size_share(parameters, family)
+        base = (5e-4 if family == "transformer" else 1e-3) * size_share(parameters)
+        base *= fewer_pixels_factor(size, weights_size)
     factor = {"adamw": 1.0, "lamb": 3.0, "sgd": 10.0}[optimizer]
     growth = batch / LR_BATCH if optimizer == "sgd" else math.sqrt(batch / LR_BATCH)
     return float(f"{base * factor * growth:.3g}")
 
 
-def size_share(parameters: int, family: Family) -> float:
-    """Share of the learning rate that a pretrained model of this size bears: 1 at 30 million parameters, then
-    falling with the root, 0.59 for a ViT-B, 0.31 for a ViT-L. Assumed.
+def size_share(parameters: int) -> float:
+    """Share of the learning rate that a pretrained model of this size bears: 1 up to 30 million parameters,
+    then falling with the root, 0.59 for a ViT-B, 0.31 for a ViT-L. Assumed."""
+    return min(1.0, math.sqrt(30e6 / max(parameters, 1)))
 
-    Convnets that are smaller bear more by the same law, up to 3 times: 1.1 for a ResNet-50, 3 for a MobileNetV2.
-    The last was tried on clothing-small at 96 pixels (``finetune-fast``, val, ``records/lr-sweep.jsonl``).
+
+def fewer_pixels_factor(size: int, weights_size: int) -> float:
+    """How much faster a pretrained model has to learn on views of ``size`` pixels than on those of its weights.
+
+    As much as these are larger, at most 3 times; never slower. What was learned at 224 fits views of 96 badly, and
+    the passes over the photos are no more. Measured at 96 pixels on clothing-small (val,
+    ``records/lr-sweep.jsonl``): three times the rate was better for DeiT-Ti, MobileNetV2 and ViT-Ti.
     """
-    most = 1.0 if family == "transformer" else 3.0
-    return min(most, math.sqrt(30e6 / max(parameters, 1)))
+    return min(3.0, max(1.0, weights_size / size))
 
 
 def layer_decay(*, family: Family, trainable: Trainable, pretrained: bool, depth: int) -> float:

@@ -104,7 +104,7 @@ def resolve(recipe: Recipe, facts: Facts, *, seed: int, max_steps: int | None = 
         compile=train.compile,
         threads=facts.threads,
         workers=facts.workers,
-        optim=_optim(recipe, facts, steps),
+        optim=_optim(recipe, facts, steps, pre.size),
         augment=_augment(recipe, facts),
         mixing=MixingPlan(**recipe.mixing.model_dump()),
         loss=_loss(recipe, facts),
@@ -174,7 +174,7 @@ def _drop_path(recipe: Recipe, facts: Facts) -> float:
     )
 
 
-def _optim(recipe: Recipe, facts: Facts, steps: Steps) -> OptimPlan:
+def _optim(recipe: Recipe, facts: Facts, steps: Steps, size: int) -> OptimPlan:
     optim, trainable = recipe.optim, recipe.model.trainable
     lr, layer_decay = optim.lr, optim.layer_decay
     if lr == "auto":
@@ -185,6 +185,8 @@ def _optim(recipe: Recipe, facts: Facts, steps: Steps) -> OptimPlan:
             pretrained=facts.pretrained,
             batch=steps.batch,
             parameters=facts.parameters,
+            size=size,
+            weights_size=facts.weights_preprocessing.size,
         )
     elif optim.lr_batch is not None:
         lr = lr * steps.batch / optim.lr_batch

@@ -59,9 +59,12 @@ def test_batch(photos: int, repeats: int, batch: int) -> None:
         ({}, 5e-4),
         ({"batch": 256}, 1e-3),
         ({"batch": 32}, 3.54e-4),
-        ({"family": "convnet", "parameters": 2_200_000}, 3e-3),
-        ({"family": "convnet", "parameters": 25_600_000}, 1.08e-3),
-        ({"family": "convnet", "parameters": 88_600_000}, 5.82e-4),
+        ({"family": "convnet", "parameters": 3_500_000}, 1e-3),
+        ({"size": 96}, 1.17e-3),
+        ({"size": 32}, 1.5e-3),  # three times, no more
+        ({"size": 384}, 5e-4),  # larger views are no reason
+        ({"size": 96, "pretrained": False}, 2.5e-4),
+        ({"size": 96, "trainable": "head"}, 1e-2),
         ({"trainable": "head"}, 1e-2),
         ({"trainable": "head", "pretrained": False}, 1e-2),
         ({"trainable": "attention"}, 1e-3),
@@ -82,6 +85,8 @@ def test_peak_lr(changes: dict[str, object], lr: float) -> None:
         "pretrained": True,
         "batch": 64,
         "parameters": 22_000_000,
+        "size": 224,
+        "weights_size": 224,
     }
     assert auto_rules.peak_lr(**{**usual, **changes}) == pytest.approx(lr, rel=1e-3)  # type: ignore[arg-type]
 
