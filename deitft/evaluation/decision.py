@@ -150,7 +150,9 @@ def check_choice(margin: float | None, cost: str) -> None:
     if figure.higher_is_better:
         raise UsageError(f"{cost} is no cost: it is better when higher", "name another figure", id="USAGE")
     if margin is not None and not 0 < margin < 1:
-        raise UsageError(f"the margin is {100 * margin:g} points", "name some points, like 1.0", id="USAGE")
+        raise UsageError(
+            f"the margin is {100 * margin:g} points", "name some points between 0 and 100, like 1.0", id="USAGE"
+        )
 
 
 class _Bench:

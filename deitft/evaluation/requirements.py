@@ -63,7 +63,7 @@ MEASURED = frozenset(("latency_ms", "latency_p95_ms", "photos_per_second", "memo
 _SIGNS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
     {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 )
-_FORM = re.compile(r"\s*([A-Za-z]\w*)\s*(>=|<=|==|=|>|<)\s*(\S.*?)\s*")
+_FORM = re.compile(r"\s*([A-Za-z]\w*)\s*(>=|<=|==|=|>(?!=)|<(?!=))\s*(\S.*?)\s*")
 _VALUE = re.compile(r"(\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+)\s*([a-z%]*)", re.IGNORECASE)
 
 
@@ -122,15 +122,15 @@ def parse_requirements(texts: Sequence[str]) -> tuple[Requirement, ...]:
     return tuple(found)
 
 
-def at_most(name: str, text: str) -> Requirement:
-    """The limit ``name`` <= ``text``, a number with or without its unit ("5ms", "100MB").
+def at_most(name: str, text: str, option: str = "") -> Requirement:
+    """The limit ``name`` <= ``text``, a number with or without its unit ("5ms", "100MB"), as ``option`` gave it.
 
     Raises:
         UsageError: a value or unit that cannot be (USAGE).
     """
     read = _read(f"{name}<={text}")
     if isinstance(read, str):
-        raise UsageError(read, "write a number with its unit", id="USAGE")
+        raise UsageError(f"{option}: {read}" if option else read, "write a number with its unit", id="USAGE")
     return read
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from deitft.runs.request import TrainRequest
 
 
+MOST_SEEDS = 1000
+"""More would be planned, and never made."""
+
+
 def compare(
     what: str | Path | Sequence[str | Path] = (),
     *,
@@ -74,13 +78,15 @@ def compare(
     started = time.monotonic()
     from deitft.evaluation.decision import check_choice
     from deitft.evaluation.requirements import at_most, parse_requirements
-    from deitft.runs.compare_request import CompareRequest
-    from deitft.runs.comparing import compare_runs
 
     given = dict(locals())
-    most = {"latency_ms": max_latency, "size_mb": max_size, "memory_mb": max_memory}
+    most = {
+        "latency_ms": (max_latency, "--max-latency"),
+        "size_mb": (max_size, "--max-size"),
+        "memory_mb": (max_memory, "--max-memory"),
+    }
     share = None if margin is None else margin / 100
-    limits = tuple(at_most(name, text) for name, text in most.items() if text is not None)
+    limits = tuple(at_most(name, text, option) for name, (text, option) in most.items() if text is not None)
     gates = parse_requirements(asked.texts(require, "require"))
     check_choice(share, cheapest)
     if not costs:
@@ -89,11 +95,16 @@ def compare(
         _check_priced(gates, cheapest)
     runs, data = _sorted_out(what)
     names = _names(models, data)
+    if not data:
+        _check_nothing_to_train(given)
+    from deitft.runs.compare_request import CompareRequest  # only now: with it torch and timm are loaded
+    from deitft.runs.comparing import compare_runs
+
     request = CompareRequest(
         runs=runs,
         train=_training(data, given) if data else None,
         models=names,
-        seeds=tuple(range(asked.whole(seeds, "seeds", 1) or 1)),
+        seeds=tuple(range(asked.whole(seeds, "seeds", 1, MOST_SEEDS) or 1)),
         runs_dir=asked.folder(runs_dir, "runs_dir"),
         out=None if out is None else asked.folder(out, "out"),
         test=asked.source(test, (), nested) if test else None,
@@ -129,6 +140,18 @@ def _names(models: str | Sequence[str], data: Sequence[Path]) -> tuple[str, ...]
     return names
 
 
+def _check_nothing_to_train(given: dict[str, Any]) -> None:
+    """Options that say how to train are for photos and models: with finished runs they would do nothing."""
+    usual = {"seeds": 1, "recipe": "finetune", "equal_time": None, "time_limit": None, "dry_run": False}
+    idle = [name for name, value in usual.items() if given[name] != value] + (["set"] if given["set"] else [])
+    if idle:
+        raise UsageError(
+            f"--{idle[0].replace('_', '-')} is for runs that have yet to be made, and none are asked for",
+            "name photos and --models, or leave it out",
+            id="USAGE",
+        )
+
+
 def _training(data: tuple[Path, ...], given: dict[str, Any]) -> TrainRequest:
     """What is common to the runs: the options given, and of those that `compare` has not the usual ones."""
     kept: dict[str, Any] = {"model": None, "seed": 0, "probe": True, "resume": False, "allow_changed": ()}
@@ -162,9 +185,33 @@ def _check_priced(gates: Sequence[Requirement], cheapest: str) -> None:
 
 
 def _sorted_out(what: str | Path | Sequence[str | Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Finished runs and photos among what was named: a run has its record. Folders of earlier comparisons, which
-    ``runs/*`` names too, are neither."""
+    """Finished runs and photos among what was named. Folders of earlier comparisons, which ``runs/*`` names too,
+    are neither.
+
+    Raises:
+        UsageError: nothing but such folders: the runs of ``runs_dir`` are not what was asked for.
+    """
     named = [Path(one) for one in ([what] if isinstance(what, str | Path) else what)]
-    paths = [path for path in named if not (path / "splits.csv").is_file() or (path / "run.json").is_file()]
-    runs = tuple(path for path in paths if any((place / "run.json").is_file() for place in (path, path.parent)))
+    paths = [path for path in named if not _is_comparison(path)]
+    if named and not paths:
+        raise UsageError(
+            f"{named[0]} is a comparison that was made, no run",
+            "name finished runs, or nothing for all",
+            id="USAGE",
+        )
+    runs = tuple(path for path in paths if _is_run(path))
     return runs, tuple(path for path in paths if path not in runs)
+
+
+def _is_run(path: Path) -> bool:
+    """A run, one of its bundles, or what is left of a run that has lost its record."""
+    recorded = any((place / "run.json").is_file() for place in (path, path.parent))
+    return recorded or ((path / "plan.json").is_file() and (path / "splits.csv").is_file())
+
+
+def _is_comparison(path: Path) -> bool:
+    """The folder of a table, or of the sides of photos whose runs were never made."""
+    if (path / "run.json").is_file():
+        return False
+    pinned = path.name.startswith("comparison-") and (path / "splits.csv").is_file()
+    return pinned or (path / "compare.json").is_file()

@@ -100,6 +100,16 @@ def _read_safetensors(place: Path, path: Path) -> dict[str, Tensor]:
     return state
 
 
+def check_weights_file(path: Path) -> None:
+    """Prove that a safetensors file is whole, by its header: no value is read.
+
+    Raises:
+        DataError: it is cut off or damaged (id S6).
+    """
+    with path.open("rb") as file:
+        read_header(file, path.stat().st_size, path)
+
+
 Entry = tuple[str, torch.dtype, tuple[int, ...], int]
 
 

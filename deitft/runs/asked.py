@@ -142,14 +142,20 @@ def price(value: float | None, keyword: str) -> float | None:
     return float(value)
 
 
-def whole(value: int | None, keyword: str, least: int) -> int | None:
+def whole(value: int | None, keyword: str, least: int, most: int | None = None) -> int | None:
     """A whole number, or nothing.
 
     Raises:
-        UsageError: something else, or below ``least``.
+        UsageError: something else, below ``least`` or above ``most``.
     """
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{keyword}: got {value!r}, want a whole number", f"write {least} or more", id="USAGE")
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or value < least
+        or (most is not None and value > most)
+    ):
+        wanted = f"write {least} or more" if most is None else f"write {least} to {most}"
+        raise UsageError(f"{keyword}: got {value!r}, want a whole number", wanted, id="USAGE")
     return value

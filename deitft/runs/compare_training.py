@@ -129,7 +129,8 @@ def train_missing(
         if ends is not None:
             left = ends - time.monotonic()
             if left < LEAST_SECONDS:
-                failed.append((item.entry, "no time was left for it"))
+                wants = "" if item.seconds is None else f"; it takes about {format_seconds(item.seconds)}"
+                failed.append((item.entry, f"no time was left for it{wants}"))
                 continue
             limit = _share(missing[number:], left, limit)
         progress.say(f"{number + 1} of {len(missing)}: {item.entry.title} in {item.entry.folder.path}")

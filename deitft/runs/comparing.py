@@ -5,13 +5,15 @@ each.
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deitft.core.files import write_json, write_text
+from deitft.compute.device import choose
+from deitft.core.files import read_json, write_json, write_text
 from deitft.core.progress import Progress, StopFlag, catch_stop_signals
 from deitft.core.records import csv_text
 from deitft.data.catalog import Catalog
@@ -38,7 +40,7 @@ from deitft.runs.compare_training import (
 from deitft.runs.contest import entries, pin_splits, table_folder
 from deitft.runs.costing import measure_costs
 from deitft.runs.finished import Contender, Finished, contenders_of, finished_below, open_finished
-from deitft.runs.folder import check_outside, check_writable
+from deitft.runs.folder import check_creatable, check_outside, check_place, check_writable
 from deitft.runs.prepare import prepare, read_catalog
 from deitft.runs.request import TrainRequest
 
@@ -83,15 +85,16 @@ def compare_runs(request: CompareRequest, progress: Progress) -> Compared:
     with catch_stop_signals(stop, progress):
         others: list[tuple[str, str]] = []
         failed: list[tuple[str, str]] = []
+        choose(request.device, threads=request.threads)  # a device that is not there is said before hours of work
         runs = [open_finished(path) for path in request.runs]
-        _check_out(request, runs)
+        _check_places(request, runs)
         if request.train is not None:
             made = _contest(request, request.train, progress, stop)
             if made.plan:
                 return Compared(plan=made.plan, to_train=made.planned)
             runs, failed = [*made.runs, *runs], made.failed
         elif not runs:
-            runs, others = finished_below(request.runs_dir)
+            runs, others = _whole_runs(request.runs_dir)
         if request.test is not None and runs:
             runs = on_other_photos(
                 runs,
@@ -102,7 +105,7 @@ def compare_runs(request: CompareRequest, progress: Progress) -> Compared:
                 stop=stop,
             )
         for run in runs:
-            run.check_labelled()
+            run.check_whole()
         tables = contenders_of(runs)
         if not tables:
             raise _nothing(request, failed)
@@ -124,12 +127,34 @@ def compare_runs(request: CompareRequest, progress: Progress) -> Compared:
     )
 
 
-def _check_out(request: CompareRequest, runs: Sequence[Finished]) -> None:
-    """Tables and pages are not written among photos, neither those asked about nor those of the runs named."""
+def _whole_runs(runs_dir: Path) -> tuple[list[Finished], list[tuple[str, str]]]:
+    """All runs of a folder that can be compared, and (name, why not) of the others."""
+    runs, others = finished_below(runs_dir)
+    whole = []
+    for run in runs:
+        try:
+            run.check_whole()
+            whole.append(run)
+        except DeitftError as error:
+            others.append((run.folder.path.name, error.what))
+    return whole, others
+
+
+def _check_places(request: CompareRequest, runs: Sequence[Finished]) -> None:
+    """Runs, tables and pages can be written, and not among photos, neither those asked about nor those of the runs
+    named. Nothing is left behind.
+
+    Raises:
+        OutputError: they cannot (id C5).
+    """
     sources = [Source.read(run.record.data.get("source"), run.plan.data) for run in runs]
     for data in (*sources, request.test, None if request.train is None else request.train.data):
         if data is not None and request.out is not None:
             check_outside(request.out, data, "folder of the comparison", "--out")
+    if request.train is not None:
+        check_place(request.runs_dir, None, request.train.data)
+    if request.out is not None:
+        check_creatable(request.out, "choose another place with --out")
 
 
 def _folder_of(table: Sequence[Contender], request: CompareRequest, tables: int) -> Path:
@@ -172,7 +197,6 @@ def _contest(request: CompareRequest, train: TrainRequest, progress: Progress, s
         skip_bad=train.skip_bad,
         allow_leak=train.allow_leak,
     )
-    check_writable(request.runs_dir, "choose another place with --runs-dir")
     known, _ = finished_below(request.runs_dir)
     with _place_of_splits(request) as place:
         pinned = pin_splits(prepared, place)
@@ -285,7 +309,8 @@ def _sample(run: Finished, catalog: Catalog | None) -> PhotoSet | None:
 
 
 def write_files(folder: Path, data: Comparison) -> None:
-    """Page, Markdown, CSV and JSON.
+    """Page, Markdown, CSV and JSON. What is there of other runs, or with costs that are not measured now, is moved
+    to a folder beside it, named after when it was made.
 
     Raises:
         OutputError: other files of these names are there (id OUT), or they cannot be written (id C5).
@@ -293,8 +318,35 @@ def write_files(folder: Path, data: Comparison) -> None:
     if (folder / "run.json").exists():
         raise OutputError(f"{folder} is a run", "choose another --out", id="OUT")
     check_writable(folder, "choose another place with --out")
+    _keep_earlier(folder, data)
     lines = numbers(data)
     write_json(folder / JSON, data.record())
     write_text(folder / CSV, csv_text(lines, list(lines[0])))
     write_text(folder / MARKDOWN, markdown(data))
     write_comparison(folder / PAGE, data)
+
+
+def _keep_earlier(folder: Path, data: Comparison) -> None:
+    """Move away a comparison that this one does not stand in for."""
+    try:
+        earlier = read_json(folder / JSON)
+    except (DeitftError, OSError):
+        return
+    if not isinstance(earlier, dict) or _stands_in_for(data.record(), earlier):
+        return
+    place = folder / f"earlier-{re.sub('[^0-9T]', '', str(earlier.get('made', '')))[:15]}"
+    place.mkdir(exist_ok=True)
+    for name in (PAGE, MARKDOWN, CSV, JSON):
+        if (folder / name).is_file():
+            (folder / name).replace(place / name)
+
+
+def _stands_in_for(new: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    """Whether all runs of the earlier one are in it, and costs, if they were measured."""
+    runs, old_runs = (
+        {name for row in one.get("rows", ()) for name in row.get("runs", ())} for one in (new, earlier)
+    )
+    costs, old_costs = (
+        any((row.get("cost") or {}).get("latency") for row in one.get("rows", ())) for one in (new, earlier)
+    )
+    return old_runs <= runs and (costs or not old_costs)

@@ -22,6 +22,7 @@ from deitft.core.units import parse_seconds
 from deitft.data.catalog import counted, shown
 from deitft.errors import DataError, DeitftError
 from deitft.evaluation.predictions import Predictions, alone, load_predictions
+from deitft.models.read_state import check_weights_file
 from deitft.models.zoo import shortest_name
 from deitft.recipe.plan import read_plan
 from deitft.recipe.plan_types import MOST_PROBED, Plan
@@ -35,6 +36,8 @@ _BY_THE_LIMIT = ("max_steps", "time_limit")
 """What a time limit adds to what was asked."""
 MOST_LONGER = 2.0
 """Of a contender whose runs have different steps, because the clock decided: the most by the fewest, at most."""
+TAKEN = ("macro_f1", "balanced_accuracy")
+"""Figures of a run's own record that a table shows; the others are made anew from its answers."""
 _BY_HAND = "a file of the run was cut off or changed by hand: restore it, or leave the run out"
 
 
@@ -53,8 +56,8 @@ class Finished:
         Raises:
             DataError: it is not the table that the run has written (id RUN).
         """
-        content = self.folder.splits.read_bytes()
-        written = read_json(self.folder.path / "check.json")
+        content = _kept(self.folder.splits).read_bytes()
+        written = read_json(_kept(self.folder.path / "check.json"))
         if isinstance(written, dict) and written.get("splits", sha256_bytes(content)) != sha256_bytes(content):
             raise DataError(f"{self.folder.splits} is not what the run has written", _BY_HAND, id="RUN")
         return {row["path"]: row for row in parse_csv_text(content.decode())}
@@ -104,6 +107,20 @@ class Finished:
                 id="LABELS",
             )
 
+    def check_whole(self) -> None:
+        """Prove that all that a comparison reads is there, and is what a run writes.
+
+        Raises:
+            DataError: a file is gone or damaged (id RUN; id S6 of the weights), or see ``check_labelled``.
+        """
+        self.check_labelled()
+        if not _has_figures(self.metrics["test"]):
+            raise DataError(f"{self.folder.path / 'metrics.json'} lacks figures", _BY_HAND, id="RUN")
+        _ = self.test
+        if self.has_val:
+            _ = self.val
+        check_weights_file(_kept(self.folder.best / "model.safetensors"))
+
     @property
     def has_val(self) -> bool:
         """Whether there were photos to choose by."""
@@ -117,11 +134,11 @@ class Finished:
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
         """``metrics.json``."""
-        path = self.folder.path / "metrics.json"
-        if not path.is_file():
-            raise DataError(f"{path} is gone", _BY_HAND, id="RUN")
+        path = _kept(self.folder.path / "metrics.json")
         value = read_json(path)
-        return value if isinstance(value, dict) else {}
+        if not isinstance(value, dict) or not value:
+            raise DataError(f"{path} has no figures", _BY_HAND, id="RUN")
+        return value
 
     @property
     def temperature(self) -> float:
@@ -172,7 +189,7 @@ class Finished:
         return np.array([places[path] for path in self.val.paths], np.int64)
 
     def _in_order(self, name: str, split: str) -> Predictions:
-        path = self.folder.path / name
+        path = _kept(self.folder.path / name)
         found, classes = load_predictions(path)
         if classes != self.plan.classes:
             raise DataError(f"{path} has other classes than its run", _BY_HAND, id="RUN")
@@ -195,6 +212,26 @@ def signature_of(classes: Sequence[str], rows: Sequence[Mapping[str, object]]) -
     ``splits.csv``."""
     photos = sorted([row["sha256"], row["label"], row["split"]] for row in rows)
     return sha256_bytes(canonical_json([classes, photos]))
+
+
+def _kept(path: Path) -> Path:
+    """A file of a run.
+
+    Raises:
+        DataError: it is not there any more (id RUN).
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is gone", _BY_HAND, id="RUN")
+    return path
+
+
+def _has_figures(scores: Any) -> bool:
+    """Whether the figures that a table takes as they are have a number and an interval each."""
+    try:
+        ends = [end for name in TAKEN for end in (scores[name], *scores["intervals"][name])]
+        return len(ends) == 3 * len(TAKEN) and all(math.isfinite(float(end)) for end in ends)
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _seconds(text: object) -> float:

@@ -197,10 +197,19 @@ def check_place(runs_dir: Path, name: str | None, data: Source) -> None:
     check_outside(runs_dir, data, "runs folder", "--runs-dir")
     if name is not None and (runs_dir / name).exists():
         raise _taken(runs_dir / name)
-    existing = runs_dir
+    check_creatable(runs_dir, "choose another place with --runs-dir")
+
+
+def check_creatable(place: Path, hint: str) -> None:
+    """Prove that a folder can be made, or written to where it is there; leaves nothing behind.
+
+    Raises:
+        OutputError: it cannot, or it is a file (id C5, exit 73).
+    """
+    existing = place
     while not existing.exists():
         existing = existing.parent
-    probe_writable(existing)
+    check_writable(existing, hint)
 
 
 def _taken(path: Path) -> OutputError:

@@ -21,7 +21,7 @@ import deitft
 from deitft.cli.app import main
 from deitft.core.files import read_json
 from deitft.core.records import parse_csv_text
-from deitft.errors import DataError, MissingInputError, OutputError, UsageError
+from deitft.errors import DataError, MissingInputError, UsageError
 from deitft.runs.contest import Entry
 from deitft.runs.folder import RunFolder
 
@@ -185,18 +185,6 @@ def test_runs_that_are_there_are_not_made_again(runs: Path, shop: Path, tmp_path
     assert plan["To be trained"].startswith("0 runs")
 
 
-def test_mistakes_in_what_is_asked(shop: Path, runs: Path, tmp_path: Path) -> None:
-    with fails(UsageError, "USAGE"):
-        deitft.compare(shop)
-    with fails(UsageError, "USAGE"):
-        deitft.compare(runs / "deit-0", models="vit_ti")
-    with fails(UsageError, "MODEL"):
-        deitft.compare(shop, models="deit_ti,deit_ti", runs_dir=tmp_path)
-    with fails(UsageError, "MODEL") as caught:
-        deitft.compare(shop, models="deit_tii", runs_dir=tmp_path)
-    assert "deit_ti" in caught.value.line
-
-
 def test_a_run_that_was_begun_does_not_stand_in_its_own_way(shop: Path, tmp_path: Path) -> None:
     """The plan of a comparison that was stopped or killed foretells the half-made run like any other."""
     asked = {
@@ -306,36 +294,6 @@ def test_a_start_that_was_killed_does_not_hold_its_name(shop: Path, tmp_path: Pa
         (run.path / name).write_text("{}")
     run.clear_unbegun()
     assert run.begun
-
-
-def test_nothing_is_written_among_photos(shop: Path, runs: Path, tmp_path: Path) -> None:
-    before = sorted(shop.rglob("*"))
-    with fails(OutputError, "C5"):
-        deitft.compare(shop, models="deit_ti", runs_dir=tmp_path, out=shop / "out")
-    with fails(OutputError, "C5"):
-        deitft.compare(runs / "deit-0", out=shop / "out", costs=False)
-    with fails(OutputError, "C5"):
-        deitft.finetune(shop, teacher_cache=shop / "cache", runs_dir=tmp_path, model="deit_ti", pretrained=False)
-    assert sorted(shop.rglob("*")) == before
-
-
-def test_damaged_runs_are_named(runs: Path, tmp_path: Path) -> None:
-    for name in ("deit-0", "deit-1", "net-0"):
-        shutil.copytree(runs / name, tmp_path / name)
-    file = tmp_path / "deit-1" / "predictions.csv"
-    file.write_text("".join(file.read_text().splitlines(keepends=True)[:4]))
-    with fails(DataError, "RUN") as caught:
-        deitft.compare([tmp_path / "deit-0", tmp_path / "deit-1"], costs=False, out=tmp_path / "out")
-    assert "deit-1/predictions.csv has no answer for 13 test photos" in caught.value.line
-    sides = tmp_path / "net-0" / "splits.csv"
-    sides.write_text(sides.read_text().replace(",val", ",test", 1))
-    with fails(DataError, "RUN") as caught:
-        deitft.compare(tmp_path / "net-0", costs=False, out=tmp_path / "out")
-    assert "net-0/splits.csv is not what the run has written" in caught.value.line
-    (tmp_path / "deit-0" / "metrics.json").unlink()
-    with fails(DataError, "RUN") as caught:
-        deitft.compare(tmp_path / "deit-0", costs=False, out=tmp_path / "out")
-    assert "metrics.json is gone" in caught.value.line
 
 
 @pytest.mark.slow

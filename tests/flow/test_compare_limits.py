@@ -126,7 +126,7 @@ def test_where_no_time_is_left_the_others_are_still_judged(runs: Path, photos: P
     item = Missing(entry=wanted(open_finished(runs / "small-0"), tmp_path, photos, time_limit=5), seconds=10)
     done, failed = train_missing([item, item], Silent(), StopFlag(), ends=time.monotonic() - 1)
     assert done == []
-    assert failed == [(item.entry, "no time was left for it")] * 2
+    assert failed == [(item.entry, "no time was left for it; it takes about 10 s")] * 2
 
 
 def test_a_half_made_run_gets_the_time_that_is_left(
