@@ -28,13 +28,15 @@ class Candidate:
     """A model: which val photos it got right, ``val`` [S, N], and which its frozen probe did, ``probe`` [N].
 
     No two have one ``name``. ``probe`` is None where there is none. ``figures`` are what limits and costs are
-    looked up in, by the names of ``requirements.FIGURES``.
+    looked up in, by the names of ``requirements.FIGURES``; ``spreads``, by the same names, how far those that a
+    clock has taken went up and down.
     """
 
     name: str
     val: Bools
     probe: Bools | None = None
     figures: Mapping[str, float | None] = field(default_factory=dict)
+    spreads: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def top1(self) -> float:
@@ -223,6 +225,7 @@ class _Bench:
             name=one.name,
             top1=one.top1,
             cost=one.figures.get(self.cost),
+            cost_spread=one.spreads.get(self.cost),
             status=status,
             is_best=one is best,
             on_front=front.get(one.name, False),

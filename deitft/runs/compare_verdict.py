@@ -92,7 +92,19 @@ def _candidate(one: Contender, row: page.Row) -> Candidate:
     run = one.first
     probe: Any = (run.metrics.get("probe") or {}).get("val_right")
     right = np.array([letter == "1" for letter in probe], np.bool_) if probe else None
-    return Candidate(name=one.label, val=one.right("val"), probe=_val_order(run, right), figures=figures_of(row))
+    return Candidate(
+        name=one.label,
+        val=one.right("val"),
+        probe=_val_order(run, right),
+        figures=figures_of(row),
+        spreads=_spreads_of(row),
+    )
+
+
+def _spreads_of(row: page.Row) -> dict[str, float]:
+    """How far times went up and down: the spread is that of the median, and slow photos are no steadier."""
+    spread = row.cost.latency_spread
+    return {} if spread is None else {"latency_ms": 1000 * spread, "latency_p95_ms": 1000 * spread}
 
 
 def _val_order(run: Finished, right: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from crossed_kit import Population
 
 from deitft.errors import DataError, UsageError
+from deitft.evaluation.cost_words import COST_WORDS
 from deitft.evaluation.decision import Candidate, Verdict, best_on_val, decide, pareto_front, undertrained
-from deitft.evaluation.requirements import at_most
+from deitft.evaluation.requirements import FIGURES, at_most
 
 N = 400
 
@@ -48,8 +50,8 @@ def test_without_a_margin_the_best_is_chosen() -> None:
 def test_with_a_margin_the_cheapest_that_is_shown_to_be_within_it() -> None:
     verdict = decide([SMALL, BIG, MIDDLE], margin=0.04)
     assert (verdict.chosen, verdict.best, verdict.reason) == ("deit_s", "vit_b", "cheapest")
-    within = "the lowest latency_ms (5) of the models shown to be within 4.0 points of vit_b on 400 val photos"
-    assert verdict.sentences[0] == f"deit_s is chosen: {within}"
+    within = "the shortest time for one photo (5 ms) of the models shown to be within 4.0 points of vit_b"
+    assert verdict.sentences[0] == f"deit_s is chosen: {within} on 400 val photos"
     assert {one.name: one.not_inferior for one in verdict.standings} == {
         "mobilenet": False,
         "deit_s": True,
@@ -66,7 +68,10 @@ def test_being_the_same_so_far_is_not_being_shown_to_be_within() -> None:
     """One point fewer is not worse by 1.5 points, as far as one can see; nor is that shown by 400 photos."""
     verdict = decide([BIG, MIDDLE], margin=0.015)
     assert (verdict.chosen, verdict.reason) == ("vit_b", "best")
-    assert "no model with a lower latency_ms was shown to be within 1.5 points of it" in verdict.sentences[0]
+    assert (
+        "no model with a shorter time for one photo was shown to be within 1.5 points of it"
+        in verdict.sentences[0]
+    )
     photos = next(change for change in verdict.changes if change.kind == "photos")
     assert photos.model == "deit_s"
     assert photos.value is not None
@@ -79,7 +84,7 @@ def test_limits_keep_out_and_say_what_they_cost() -> None:
     assert verdict.chosen == "deit_s"
     assert statuses(verdict) == {"mobilenet": "inside", "vit_b": "outside", "deit_s": "chosen"}
     assert "vit_b is outside the limits: latency_ms is 12, wanted <= 6" in verdict.sentences
-    assert "without the limit on latency_ms it would be vit_b (latency_ms 12)" in verdict.sentences
+    assert "without the limit on the time for one photo it would be vit_b (12 ms)" in verdict.sentences
     both = decide([SMALL, BIG, MIDDLE], limits=[at_most("latency_ms", "6ms"), at_most("size_mb", "60MB")])
     assert "without the limits it would be vit_b" in both.sentences
     unknown = decide([model("new", 1), MIDDLE], limits=[at_most("latency_ms", "6ms")])
@@ -111,6 +116,50 @@ def test_one_model_alone_and_equals() -> None:
     twin = model("a_slower_twin", 20, latency=13.0)
     assert decide([twin, BIG]).chosen == "vit_b"
     assert decide([twin, BIG], margin=0.05).chosen == "vit_b"
+
+
+def test_a_tie_is_called_one_and_says_what_broke_it() -> None:
+    twin = model("a_slower_twin", 20, latency=13.0)
+    tie = "vit_b is chosen: a tie with a_slower_twin on 400 val photos (95.0 %), broken by"
+    assert decide([twin, BIG, SMALL]).sentences[0] == f"{tie} the shortest time for one photo (12 ms)"
+    assert decide([twin, BIG], cost="size_mb").sentences[0] == f"{tie} the smallest weights (120 MB)"
+    assert (
+        decide([twin, BIG], margin=0.05)
+        .sentences[0]
+        .startswith(f"{tie} the shortest time for one photo (12 ms), ")
+    )
+    same = decide([BIG, model("a_twin", 20, start=30, latency=12.0)]).sentences[0]
+    assert same.endswith("broken by the order of names, as the time for one photo is the same (12 ms)")
+    unknown = decide([model(name, 20) for name in ("c", "b", "a")]).sentences[0]
+    why = "broken by the order of names, as the time for one photo is not known"
+    assert unknown == f"a is chosen: a tie with c and b on 400 val photos (95.0 %), {why}"
+
+
+def test_a_cost_that_the_clock_cannot_tell_from_another_is_said_to_be_so() -> None:
+    noise = "is within the noise of the measurement"
+    first = dataclasses.replace(BIG, spreads={"latency_ms": 0.6})
+    for latency, near in ((11.5, True), (11.3, False)):
+        other = model("deit_s", 24, start=10, latency=latency)
+        said = decide([first, other], margin=0.04).sentences[0]
+        assert said.startswith(f"deit_s is chosen: the shortest time for one photo ({latency} ms) of the models")
+        assert said.endswith(f"; the difference from vit_b (12 ms) {noise}") is near
+        assert (noise in said) is near
+        tied = decide([first, model("twin", 20, latency=latency)]).sentences[0]
+        assert tied.startswith("twin is chosen: a tie with vit_b")
+        assert (noise in tied) is near
+    assert noise not in decide([first, other], margin=0.04, cost="size_mb").sentences[0]
+
+
+def test_every_cost_that_can_be_asked_for_has_words() -> None:
+    assert COST_WORDS.keys() == {name for name, figure in FIGURES.items() if not figure.higher_is_better}
+    for name, words in COST_WORDS.items():
+        candidates = [dataclasses.replace(one, figures={name: at}) for one, at in ((BIG, 0.3), (MIDDLE, 0.165))]
+        said = decide(candidates, margin=0.04, cost=name).sentences[0]
+        assert said.startswith(f"deit_s is chosen: the {words.least} ({words.amount(0.165)}) of the models"), said
+        assert "_" not in said.replace("deit_s", "").replace("vit_b", "")
+        assert words.less in decide(candidates, margin=0.001, cost=name).sentences[0]
+    assert COST_WORDS["latency_ms"].amount(1234.5) == "1234 ms"
+    assert COST_WORDS["calibration_error"].amount(0.03) == "3 %"
 
 
 def test_what_cannot_be_decided() -> None:
