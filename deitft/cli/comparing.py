@@ -172,8 +172,7 @@ def compare(
     if result.plan or json or wanted == "json":
         show(result, json or wanted == "json", quiet)
     else:
-        for number, table in enumerate(result.tables):
-            _print(table, result.folders[number], wanted, quiet=quiet)
+        _print(result, wanted, quiet=quiet)
     _raise_if_failed(result)
     missed = [text for table in result.tables for _, met, text in table.gates if not met]
     if missed:
@@ -182,30 +181,50 @@ def compare(
 
 def _raise_if_failed(result: Compared) -> None:
     """The table stands without the runs that failed, but a script has to hear of them."""
-    rows = [row for table in result.tables for row in table.rows]
-    if failed := [row for row in rows if row.status == "failed"]:
+    failed = [row for table in result.tables for row in table.rows if row.status == "failed"]
+    if failed:
+        first, *others = failed
+        why = f"{first.label} was not finished: {first.why}"
         raise MissingInputError(
-            f"{len(failed)} of {len(rows)} were not finished; {failed[0].label}: {failed[0].why}",
+            "; ".join([why, *(f"nor was {row.label}" for row in others)]),
             "mend that and run the same command: finished runs are used again",
             id="RUN",
         )
 
 
-def _print(table: Comparison, folder: Path, wanted: str, *, quiet: bool) -> None:
-    """One table in the format that was asked for."""
+def _print(result: Compared, wanted: str, *, quiet: bool) -> None:
+    """All tables in the format that was asked for."""
     from deitft.reporting import compare_tables
     from deitft.reporting.compare_page import render_comparison
 
-    if wanted == "md":
-        console.out(compare_tables.markdown(table).rstrip("\n"))
-    elif wanted == "csv":
-        console.out((folder / "compare.csv").read_text("utf-8").rstrip("\n"))
-    elif wanted == "html":
-        console.out(render_comparison(table))
-    elif wanted == "latex":
-        console.out(compare_tables.latex(table).rstrip("\n"))
-    else:
-        _print_text(table, folder, quiet=quiet)
+    several = len(result.tables) > 1
+    if wanted == "csv":
+        _print_csv(result)
+        return
+    if several and wanted in ("text", "md"):
+        console.out(f"{compare_tables.APART}\n")
+    for number, (table, folder) in enumerate(zip(result.tables, result.folders, strict=True)):
+        if wanted == "md":
+            console.out(compare_tables.markdown(table).rstrip("\n") + ("\n" if several else ""))
+        elif wanted == "html":
+            console.out(render_comparison(table))
+        elif wanted == "latex":
+            console.out(compare_tables.latex(table).rstrip("\n"))
+        else:
+            if number:
+                console.out()
+            if several:
+                console.out(f"{visible(compare_tables.heading(table))}\n")
+            _print_text(table, folder, quiet=quiet)
+
+
+def _print_csv(result: Compared) -> None:
+    """One header, whatever the number of tables: what is printed stays one CSV file."""
+    from deitft.core.records import csv_text
+    from deitft.reporting.compare_tables import numbers, stacked_numbers
+
+    lines = stacked_numbers(result.tables) if len(result.tables) > 1 else numbers(result.tables[0])
+    console.out(csv_text(lines, list(lines[0])).rstrip("\n"))
 
 
 def _print_text(table: Comparison, folder: Path, *, quiet: bool) -> None:

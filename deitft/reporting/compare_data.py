@@ -145,6 +145,7 @@ class Comparison:
     """Contenders on the same photos, best on val first (by name where val does not choose), failed ones last.
 
     ``title`` and ``fingerprint`` are of the data that judges: the runs' own, or the photos of ``--test``.
+    ``sides`` is the fingerprint of which photos were train, val and test; "" where they are those of ``--test``.
     ``agreement`` is [K, K] for the contenders that were judged: how often two of them name the same class.
     ``front`` maps a cost ("latency", "size") to the labels that no other beats in both accuracy and that cost.
     ``notes`` are sentences about how it was measured, ``published`` the columns and rows of figures of others.
@@ -156,6 +157,7 @@ class Comparison:
     claim_split: str
     fingerprint: str
     rows: Sequence[Row]
+    sides: str = ""
     pairs: Sequence[Pair] = ()
     verdict: Verdict = field(default_factory=lambda: Verdict(label="", sentence="Nothing was judged."))
     groups: int | None = None

@@ -58,6 +58,8 @@ def render_comparison(data: Comparison) -> str:
     costs = compare_tables.filled(compare_tables.COSTS, data.rows)[1:]
     values = {
         "data": data,
+        "missed": [(what, seen) for what, met, seen in data.gates if not met],
+        "kept": [(what, seen) for what, met, seen in data.gates if met],
         "marks": compare_plots.letters(data.rows),
         "score_columns": scores,
         "score_lines": _lines(scores, data.rows),

@@ -12,6 +12,9 @@ from deitft.reporting.tables import interval, percent
 from deitft.reporting.visible import visible
 
 FORMATS = ("md", "csv", "json", "html", "latex")
+SHORT = 12
+"""Characters of a fingerprint that are shown."""
+APART = "Runs on other photos, or with other sides of them, are never judged in one table."
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +197,21 @@ def cells(columns: Sequence[Column], rows: Sequence[Row]) -> list[tuple[str, ...
 
 
 def sentences(data: Comparison) -> list[str]:
-    """The choice, what speaks for it, what would change it, then pair by pair."""
+    """The choice, whether it is good enough, what speaks for it, what would change it, then pair by pair."""
     verdict = data.verdict
-    gates = [f"{'met' if met else 'NOT met'}: {what} ({seen})" for what, met, seen in data.gates]
+    gates = [f"{'met' if met else 'NOT met'}: {what} ({seen})" for what, met, seen in missed_first(data)]
     pairs = [pair.sentence for pair in data.pairs]
-    return [verdict.sentence, *verdict.reasons, *verdict.changes, *gates, *pairs]
+    return [verdict.sentence, *gates, *verdict.reasons, *verdict.changes, *pairs]
+
+
+def missed_first(data: Comparison) -> list[tuple[str, bool, str]]:
+    """What was required: who chooses must not overlook what was missed."""
+    return sorted(data.gates, key=lambda gate: gate[1])
+
+
+def heading(data: Comparison) -> str:
+    """On which photos: what tells a table from the next one."""
+    return f"{data.title}: {_about(data)}"
 
 
 def markdown(data: Comparison) -> str:
@@ -220,13 +233,14 @@ def markdown(data: Comparison) -> str:
 
 
 def _about(data: Comparison) -> str:
-    return f"{data.n:,} {data.claim_split} photos, {len(data.classes)} classes, data {data.fingerprint[:12]}"
+    photos = f"{data.n:,} {data.claim_split} photos, {len(data.classes)} classes, data {data.fingerprint[:SHORT]}"
+    return f"{photos}, sides {data.sides[:SHORT]}" if data.sides else photos
 
 
 def _first_lines(data: Comparison) -> list[str]:
     verdict = data.verdict
-    lines = [f"**{_plain(verdict.sentence)}**", *map(_plain, (*verdict.reasons, *verdict.changes))]
-    return [*lines, *(f"{'met' if met else '**not met**'}: `{what}` ({seen})" for what, met, seen in data.gates)]
+    gates = [f"{'met' if met else '**NOT met**'}: `{what}` ({seen})" for what, met, seen in missed_first(data)]
+    return [f"**{_plain(verdict.sentence)}**", *gates, *map(_plain, (*verdict.reasons, *verdict.changes))]
 
 
 def _plain(text: str) -> str:
@@ -267,6 +281,15 @@ def numbers(data: Comparison) -> list[dict[str, object]]:
         line |= {"training_seconds": row.training, "money": row.money, "noisy": row.cost.noisy}
         lines.append(line)
     return lines
+
+
+def stacked_numbers(tables: Sequence[Comparison]) -> list[dict[str, object]]:
+    """The lines of several tables below each other; a first column says which photos each line is about."""
+    return [
+        {"photos": " ".join(filter(None, (table.title, table.fingerprint[:SHORT], table.sides[:SHORT]))), **line}
+        for table in tables
+        for line in numbers(table)
+    ]
 
 
 def _cost_numbers(cost: Cost) -> dict[str, object]:

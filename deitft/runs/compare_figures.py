@@ -58,13 +58,14 @@ def compare_field(table: Field, request: CompareRequest) -> page.Comparison:
     in_order = [by_label[row.label] for row in ordered]
     pairs = _pairs(in_order, groups)
     split = disagreeing(in_order)
-    title, fingerprint = _photos_of(first)
+    title, fingerprint, sides = _photos_of(first)
     return page.Comparison(
         title=title,
         classes=first.plan.classes,
         n=len(first.test),
         claim_split=first.claim_split,
         fingerprint=fingerprint,
+        sides=sides,
         rows=[*ordered, *(page.Row(label=label, status="failed", why=why) for label, why in table.failed)],
         pairs=[_pair(pair) for pair in pairs],
         verdict=verdict(chosen, pairs, first.claim_split),
@@ -86,11 +87,11 @@ def compare_field(table: Field, request: CompareRequest) -> page.Comparison:
     )
 
 
-def _photos_of(run: Finished) -> tuple[str, str]:
-    """What the photos that judge are called, and the fingerprint of their data."""
+def _photos_of(run: Finished) -> tuple[str, str, str]:
+    """What the photos that judge are called, the fingerprint of their data, and that of their sides."""
     if isinstance(run, Elsewhere):
-        return run.title, run.photos
-    return Path(str(run.record.data.get("path") or "runs")).name, run.plan.data_fingerprint
+        return run.title, run.photos, ""
+    return Path(str(run.record.data.get("path") or "runs")).name, run.plan.data_fingerprint, run.signature
 
 
 def _row(one: Contender, costs: CostReport | None, request: CompareRequest) -> page.Row:

@@ -119,7 +119,7 @@ def test_other_splits_are_another_table(runs: Path, shop: Path, tmp_path: Path) 
     found = deitft.compare(runs_dir=tmp_path / "runs", costs=False)
     assert len(found.tables) == 2
     assert all(len(table.rows) == 1 for table in found.tables)
-    assert len(set(found.folders)) == 2
+    assert len({table.sides for table in found.tables}) == len(set(found.folders)) == 2
     found = deitft.compare(runs_dir=tmp_path / "runs", costs=False, out=tmp_path / "out")
     assert sorted(found.folders) == sorted(page.parent for page in (tmp_path / "out").rglob("compare.html"))
     assert len(set(found.folders)) == 2
@@ -265,7 +265,7 @@ def test_runs_that_fail_are_in_the_table_and_in_the_exit_code(
         ("resnet10t.c3_in1k", "ok"),
         ("deit_ti, seed 0", "failed"),
     ]
-    assert "1 of 2 were not finished; deit_ti, seed 0: " in printed.err
+    assert "error [RUN]: deit_ti, seed 0 was not finished: " in printed.err
 
 
 def test_a_start_that_was_killed_does_not_hold_its_name(shop: Path, tmp_path: Path) -> None:
