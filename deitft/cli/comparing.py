@@ -238,6 +238,6 @@ def _print_text(table: Comparison, folder: Path, *, quiet: bool) -> None:
     for text in compare_tables.sentences(table):
         console.out(visible(text))
     if not quiet:
-        for note in table.notes:
+        for note in table.all_notes:
             console.talk(note)
         console.talk(f"page: {folder / 'compare.html'}")

@@ -148,7 +148,8 @@ class Comparison:
     ``sides`` is the fingerprint of which photos were train, val and test; "" where they are those of ``--test``.
     ``agreement`` is [K, K] for the contenders that were judged: how often two of them name the same class.
     ``front`` maps a cost ("latency", "size") to the labels that no other beats in both accuracy and that cost.
-    ``notes`` are sentences about how it was measured, ``published`` the columns and rows of figures of others.
+    ``score_notes`` are sentences that belong below the scores, ``notes`` those about how it was measured;
+    ``published`` are the columns and rows of figures of others.
     """
 
     title: str
@@ -168,6 +169,7 @@ class Comparison:
     curves: Sequence[Curve] = ()
     front: Mapping[str, Sequence[str]] = field(default_factory=dict)
     limits: Sequence[str] = ()
+    score_notes: Sequence[str] = ()
     notes: Sequence[str] = ()
     published: tuple[Sequence[str], Sequence[Sequence[str]]] = ((), ())
     published_notes: Sequence[str] = ()
@@ -180,6 +182,11 @@ class Comparison:
     def judged(self) -> list[Row]:
         """Those with figures."""
         return [row for row in self.rows if row.status != "failed"]
+
+    @property
+    def all_notes(self) -> list[str]:
+        """Where one place is for all of them."""
+        return [*self.score_notes, *self.notes]
 
     def record(self) -> dict[str, Any]:
         """Plain data for ``--json`` and ``compare.json``; photos stay out."""

@@ -223,8 +223,8 @@ def markdown(data: Comparison) -> str:
             parts.append(_markdown_table([column.title for column in kept], cells(kept, data.rows)))
     if data.pairs:
         parts.append("\n".join(f"- {_plain(pair.sentence)}" for pair in data.pairs))
-    if data.notes:
-        parts.append("\n".join(f"- {_plain(note)}" for note in data.notes))
+    if data.all_notes:
+        parts.append("\n".join(f"- {_plain(note)}" for note in data.all_notes))
     columns_, rows_ = data.published
     if rows_:
         title = "<details><summary>As published, on ImageNet-1k (not measured here)</summary>"
@@ -315,7 +315,7 @@ def latex(data: Comparison) -> str:
         kept = filled(columns, data.rows)
         frame = pandas.DataFrame(cells(kept, data.rows), columns=[column.title for column in kept])
         parts.append(frame.map(visible).to_latex(index=False, escape=True))
-    lines = "".join(f"\\item {_tex(text)}\n" for text in (_about(data), *data.notes))
+    lines = "".join(f"\\item {_tex(text)}\n" for text in (_about(data), *data.all_notes))
     return "\n".join([*parts, f"\\begin{{itemize}}\n{lines}\\end{{itemize}}\n"])
 
 

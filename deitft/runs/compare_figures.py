@@ -19,7 +19,6 @@ from deitft.evaluation.model_pairs import Pair, all_pairs
 from deitft.evaluation.scores import ranks
 from deitft.models.published import COLUMNS, MISQUOTED, PAPERS, about
 from deitft.models.published import table as published_table
-from deitft.models.zoo import resolve as resolve_model
 from deitft.reporting import compare_data as page
 from deitft.reporting.report_data import Estimate
 from deitft.runs.compare_elsewhere import Elsewhere
@@ -27,6 +26,7 @@ from deitft.runs.compare_notes import limits, notes
 from deitft.runs.compare_photos import agreement, class_lines, curve, disagreeing, shown_photos
 from deitft.runs.compare_request import CompareRequest
 from deitft.runs.compare_verdict import choose, figures_of, gates, judged, sentence, verdict
+from deitft.runs.compare_weights import other_weights, seen
 from deitft.runs.finished import Contender, Finished, teacher_name
 
 LARGEST = 8
@@ -77,6 +77,7 @@ def compare_field(table: Field, request: CompareRequest) -> page.Comparison:
         curves=[curve(one) for one in in_order],
         front={name: _front(ordered, name) for name in ("latency", "size")},
         limits=limits(pairs, chosen, first.claim_split),
+        score_notes=other_weights(in_order),
         notes=[*table.notes, *notes(in_order, ordered, table.costs)],
         published=_published(in_order),
         published_notes=[f"Often said: {claim}. In full: {truth}." for claim, truth in MISQUOTED],
@@ -97,41 +98,40 @@ def _photos_of(run: Finished) -> tuple[str, str, str]:
 def _row(one: Contender, costs: CostReport | None, request: CompareRequest) -> page.Row:
     """A contender's scores over its seeds, and what it costs."""
     run, plan = one.first, one.first.plan
-    entry = resolve_model(plan.short_name or plan.model).entry
     groups = run.groups(run.test)
     right = one.right("test")
     top1 = top_one(right, groups)
     cost = _cost_of(one, costs)
-    training = _mean([seen.record.seconds.get("whole command") for seen in one.runs])
+    training = _mean([each.record.seconds.get("whole command") for each in one.runs])
     return page.Row(
         label=one.label,
-        status="shortened" if any(seen.shortened for seen in one.runs) else "ok",
-        why="a time limit took steps away" if any(seen.shortened for seen in one.runs) else "",
+        status="shortened" if any(each.shortened for each in one.runs) else "ok",
+        why="a time limit took steps away" if any(each.shortened for each in one.runs) else "",
         model=plan.model,
         recipe=plan.recipe,
         teacher=teacher_name(run),
-        seen=_seen(run, entry.seen if entry else ""),
-        epochs=_mean([_epochs(seen) for seen in one.runs]),
-        planned_epochs=_mean([seen.plan.epochs for seen in one.runs]),
+        seen=seen(run),
+        epochs=_mean([_epochs(each) for each in one.runs]),
+        planned_epochs=_mean([each.plan.epochs for each in one.runs]),
         pixels=plan.preprocessing.size,
         aspect=plan.preprocessing.aspect,
         crop_share=plan.preprocessing.crop_share,
         precision=plan.precision,
         seeds=one.seeds,
-        runs=tuple(seen.folder.name for seen in one.runs),
+        runs=tuple(each.folder.name for each in one.runs),
         top1=_estimate(top1),
         seed_sd=top1.seed_sd,
         top5=_top5(one, groups),
         macro_f1=_mean_of(one, "macro_f1"),
         balanced_accuracy=_mean_of(one, "balanced_accuracy"),
-        calibration_before=_mean([_figure(seen, "calibration_error_before") for seen in one.runs]),
-        calibration_after=_mean([_figure(seen, "calibration_error") for seen in one.runs]),
+        calibration_before=_mean([_figure(each, "calibration_error_before") for each in one.runs]),
+        calibration_after=_mean([_figure(each, "calibration_error") for each in one.runs]),
         probe=_probe(run),
         val=float(one.right("val").mean()) if run.has_val else None,
         parameters=cost.parameters if cost else None,
         size=(run.folder.best / "model.safetensors").stat().st_size,
         training=training,
-        training_memory=_most([seen.record.memory_bytes.get("peak") for seen in one.runs]),
+        training_memory=_most([each.record.memory_bytes.get("peak") for each in one.runs]),
         money=None if request.price is None or training is None else request.price * training / 3600,
         cost=_shown_cost(cost, costs),
     )
@@ -184,16 +184,6 @@ def _probe(run: Finished) -> Estimate | None:
         return None
     low, high = probe["interval"]
     return Estimate(probe["top1"], low, high)
-
-
-def _seen(run: Finished, by_zoo: str) -> str:
-    """What the starting weights had seen: the zoo's word holds for its own weights only."""
-    weights = run.plan.weights
-    if weights.get("kind") == "none":
-        return "nothing"
-    if weights.get("tag") and not run.plan.model.endswith(f".{weights['tag']}"):
-        return f"weights {weights['tag']}"
-    return by_zoo or str(weights.get("tag") or "not known")
 
 
 def _cost_of(one: Contender, costs: CostReport | None) -> ModelCost | None:

@@ -161,6 +161,16 @@ def test_what_was_required_and_missed_stands_beside_the_choice() -> None:
     assert "No model keeps what was required: macro_f1" in " ".join(Page(render_comparison(none)).text.split())
 
 
+def test_what_must_be_said_of_the_weights_stands_below_the_scores_in_every_form() -> None:
+    note = "Not the weights that the name stands for: a began with b."
+    data = comparison(score_notes=[note])
+    text = Page(render_comparison(data)).text
+    assert text.index("How good") < text.index(note) < text.index("Pair by pair")
+    assert f"- {note}" in markdown(data)
+    assert f"\\item {note}" in latex(data)
+    assert data.all_notes == [note, *data.notes]
+
+
 def test_several_tables_are_told_apart_by_their_photos_and_sides() -> None:
     tables = [comparison(2, sides=letter * 64, n=number) for letter, number in (("c", 372), ("d", 380))]
     assert [heading(table) for table in tables] == [
