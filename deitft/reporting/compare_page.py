@@ -17,6 +17,8 @@ CLASSES_SHOWN = 40
 """Classes at most in the table of differences: those on which the contenders differ most."""
 PHOTOS_FIRST = 8
 """Photos of the disagreements that stand open."""
+PUBLISHED_OPEN = 12
+"""Published figures at most whose table stands open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def render_comparison(data: Comparison) -> str:
         "class_lines": _by_spread(data.class_lines)[:CLASSES_SHOWN],
         "agreement": _agreement(data),
         "photos_first": PHOTOS_FIRST,
+        "published_open": PUBLISHED_OPEN,
         "environment": environment_lines(data.environment),
     }
     return render_page("compare.html.j2", values)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 from matplotlib import style
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from deitft.core.units import format_bytes, format_seconds
 from deitft.reporting.compare_data import Comparison, Curve, Row
+from deitft.reporting.plot_ticks import log_ticks, log_view, time_ticks
 from deitft.reporting.plots import ACCENT, INK, SOFT, STYLE, axes_of, inline_svg
 
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
@@ -51,7 +52,8 @@ def drawings(data: Comparison) -> list[tuple[str, Markup]]:
 
 
 def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"
+    text = f"{1000 * seconds:.3g}"
+    return f"{text if 'e+' not in text else f'{1000 * seconds:.0f}'} ms"
 
 
 def _against(
@@ -78,9 +80,12 @@ def _against(
         if len(best) > 1:
             axes.step(*zip(*best, strict=True), where="post", color=ACCENT, linewidth=1.2, linestyle=DASHES[1])
         axes.set_xscale("log")
+        view = log_view([cost for _, cost in points])
+        axes.set_xlim(*view)
+        # matplotlib's own ticks of a log axis are powers of ten: within a decade that is one or none
+        axes.xaxis.set_major_locator(FixedLocator(log_ticks(*view)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: shown(at)))
-        axes.xaxis.set_minor_formatter(FuncFormatter(lambda at, _: ""))
-        axes.margins(x=0.15)
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{100 * at:g} %"))
         return inline_svg(figure, f"front-{name}", title, hover)
@@ -103,8 +108,10 @@ def _over_time(curves: Sequence[Curve], mark: dict[str, str]) -> Markup:
             axes.annotate(
                 mark.get(curve.label, "?"), end, xytext=(5, -3), textcoords="offset points", color=INK, fontsize=11
             )
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: format_seconds(at)))
+        axes.set_xlabel("time of training, without preparation")
+        ticks = time_ticks(max(curve.seconds[-1] for curve in curves if curve.seconds))
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: format_seconds(at) if at else "0"))
         axes.margins(x=0.08)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{100 * at:g} %"))

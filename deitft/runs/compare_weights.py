@@ -13,7 +13,7 @@ _OF_A_RUN = "the photos of another run"
 
 
 def seen(run: Finished) -> str:
-    """What the starting weights had seen: the zoo's word for weights of its own tag, of others what theirs says."""
+    """What the starting weights had seen: the zoo's word for weights of its tag, of others what theirs says."""
     plan, weights = run.plan, run.plan.weights
     if weights.get("kind") == "none":
         return "nothing"

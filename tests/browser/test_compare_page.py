@@ -29,6 +29,10 @@ PAGES: dict[str, Callable[[], Comparison]] = {
     "four": comparison,
     "eight": lambda: comparison(8),
     "hostile": lambda: named(comparison(3), list(HOSTILE)),
+    "missed": lambda: comparison(
+        gates=[("macro_f1 >= 0.95", False, "macro_f1 is 0.91, wanted >= 0.95")],
+        published=(("model", "top-1 %"), [(f"DeiT-{number}", "79.8") for number in range(55)]),
+    ),
     "long": lambda: named(comparison(2), ["w" * 255]),
 }
 
@@ -72,6 +76,34 @@ def test_the_choice_and_every_model_come_first_and_nothing_sticks_out(
     assert driver.execute_script("return document.documentElement.scrollWidth") == size[0]
     if name == "four" and size == DESKTOP:
         assert max(bottom for *_, bottom in boxes) <= size[1] + 0.5
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_what_was_missed_is_said_before_the_choice_across_the_page(show: Open, size: tuple[int, int]) -> None:
+    driver = show("missed", size)
+    ((_, left, _, right, bottom),) = driver.execute_script(BOXES, ".missed")
+    ((_, _, top, _, _),) = driver.execute_script(BOXES, ".verdict")
+    ((_, start, _, end, _),) = driver.execute_script(BOXES, ".hero")
+    assert bottom <= top
+    assert (left, right) == (start, end)
+
+
+def test_published_figures_are_folded_on_the_screen_and_not_on_paper(show: Open) -> None:
+    driver = show("missed")
+    table = driver.find_element("css selector", "#published table")
+    assert not table.is_displayed()
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
+    assert table.size["height"] > 55 * 10
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    driver.find_element("css selector", "#published summary").click()
+    assert table.is_displayed()
+
+
+def test_notes_do_not_touch_the_titles_of_drawings(show: Open) -> None:
+    driver = show("four")
+    *_, above = (bottom for *_, bottom in driver.execute_script(BOXES, "#cost .note:has(+ .plots)"))
+    below = min(top for _, _, top, _, _ in driver.execute_script(BOXES, "#cost figcaption"))
+    assert below - above > 16
 
 
 def test_on_a_phone_eight_answers_to_a_photo_do_not_overlap(show: Open) -> None:
