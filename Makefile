@@ -10,7 +10,7 @@ export COVERAGE_FILE := $(CURDIR)/.coverage
 	bench-timm bench-small-data bench-speed bench-time-limit bench-dry-run bench-kill-cost bench-parity \
 	bench-attention bench-resume bench-entries bench-decode-speed bench-aspect bench-leak-worth \
 	bench-distill-finetune bench-distill-scratch bench-distill-speed bench-unlabelled \
-	bench-cost-repeat bench-lr-sweep bench-compare-plan bench-freed-memory
+	bench-cost-repeat bench-lr-sweep bench-compare-clothing bench-compare-plan bench-freed-memory
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -101,6 +101,9 @@ bench-unlabelled: $(STAMP)
 
 bench-distill-speed: $(STAMP)
 	$(PY) benchmarks/distill_speed.py
+
+bench-compare-clothing: $(STAMP)
+	$(PY) benchmarks/compare_clothing.py
 
 bench-compare-plan: $(STAMP)
 	$(PY) benchmarks/compare_plan.py

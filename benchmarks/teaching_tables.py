@@ -129,6 +129,7 @@ def rates(rows: Sequence[Row]) -> str:
         lines.append(
             [
                 model,
+                name,
                 f"{of[0]['plan']['optim']['lr']:.2g} ({rate})",
                 data,
                 len(of),
@@ -136,4 +137,4 @@ def rates(rows: Sequence[Row]) -> str:
                 "–" if rate == "as it is" else cell(gains, 1, 100),
             ]
         )
-    return markdown(("model", "learning rate", "data", "seeds", "val top-1 %", "gain, points"), lines)
+    return markdown(("model", "recipe", "learning rate", "data", "seeds", "val top-1 %", "gain, points"), lines)
