@@ -123,7 +123,7 @@ def fewer_pixels_factor(size: int, weights_size: int) -> float:
     As much as these are larger, at most 3 times; never slower. What was learned at 224 fits views of 96 badly, and
     the passes over the photos are no more. Measured at 96 pixels on clothing-small (val,
     ``records/lr-sweep.jsonl``): three times the rate was better for DeiT-Ti, MobileNetV2 and ViT-Ti. For DeiT-Ti
-    and MobileNetV2 seven times was better still, once each: at that distance the rule remains careful.
+    seven times was better still, once: at that distance the rule remains careful.
     """
     return min(3.0, max(1.0, weights_size / size))
 
