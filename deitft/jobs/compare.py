@@ -77,16 +77,11 @@ def compare(
     """
     started = time.monotonic()
     from deitft.evaluation.decision import check_choice
-    from deitft.evaluation.requirements import at_most, parse_requirements
+    from deitft.evaluation.requirements import parse_requirements
 
     given = dict(locals())
-    most = {
-        "latency_ms": (max_latency, "--max-latency"),
-        "size_mb": (max_size, "--max-size"),
-        "memory_mb": (max_memory, "--max-memory"),
-    }
     share = None if margin is None else margin / 100
-    limits = tuple(at_most(name, text, option) for name, (text, option) in most.items() if text is not None)
+    limits = _limits(given)
     gates = parse_requirements(asked.texts(require, "require"))
     check_choice(share, cheapest)
     if not costs:
@@ -123,6 +118,18 @@ def compare(
     )
     with pixel_limit(asked.pixels(max_pixels)):
         return compare_runs(request, progress or Silent())
+
+
+def _limits(given: dict[str, Any]) -> tuple[Requirement, ...]:
+    """What a model may cost at most, of the options that say so."""
+    from deitft.evaluation.requirements import at_most
+
+    figures = {"max_latency": "latency_ms", "max_size": "size_mb", "max_memory": "memory_mb"}
+    return tuple(
+        at_most(figure, given[name], f"--{name.replace('_', '-')}")
+        for name, figure in figures.items()
+        if given[name] is not None
+    )
 
 
 def _names(models: str | Sequence[str], data: Sequence[Path]) -> tuple[str, ...]:

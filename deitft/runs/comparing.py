@@ -94,7 +94,7 @@ def compare_runs(request: CompareRequest, progress: Progress) -> Compared:
                 return Compared(plan=made.plan, to_train=made.planned)
             runs, failed = [*made.runs, *runs], made.failed
         elif not runs:
-            runs, others = _whole_runs(request.runs_dir)
+            runs, others = finished_below(request.runs_dir, whole=True)
         if request.test is not None and runs:
             runs = on_other_photos(
                 runs,
@@ -125,19 +125,6 @@ def compare_runs(request: CompareRequest, progress: Progress) -> Compared:
     return Compared(
         tables=tuple(table for table, _ in found), folders=tuple(folder for _, folder in found), others=others
     )
-
-
-def _whole_runs(runs_dir: Path) -> tuple[list[Finished], list[tuple[str, str]]]:
-    """All runs of a folder that can be compared, and (name, why not) of the others."""
-    runs, others = finished_below(runs_dir)
-    whole = []
-    for run in runs:
-        try:
-            run.check_whole()
-            whole.append(run)
-        except DeitftError as error:
-            others.append((run.folder.path.name, error.what))
-    return whole, others
 
 
 def _check_places(request: CompareRequest, runs: Sequence[Finished]) -> None:

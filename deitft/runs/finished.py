@@ -266,15 +266,21 @@ def open_finished(path: Path) -> Finished:
     return Finished(folder, record, read_plan(folder.plan))
 
 
-def finished_below(runs_dir: Path) -> tuple[list[Finished], list[tuple[str, str]]]:
-    """All finished runs of a folder, oldest first, and (name, why not) of the others."""
+def finished_below(runs_dir: Path, *, whole: bool = False) -> tuple[list[Finished], list[tuple[str, str]]]:
+    """All finished runs of a folder, oldest first, and (name, why not) of the others.
+
+    ``whole``: only those that have all that a comparison reads (``Finished.check_whole``), which takes reading it.
+    """
     found, others = [], []
     for path in sorted(runs_dir.iterdir()) if runs_dir.is_dir() else ():
         if not (path / "run.json").is_file():
             continue
         try:
             run = open_finished(path)
-            run.check_labelled()
+            if whole:
+                run.check_whole()
+            else:
+                run.check_labelled()
             found.append(run)
         except (DeitftError, OSError, csv.Error) as error:
             others.append((path.name, error.what if isinstance(error, DeitftError) else str(error)))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from compare_shop import CLASSES, SHORT, write_shop
 from run_kit import ONE_THREAD, fails, finetune, record_of, write_photos
 
 import deitft
@@ -25,13 +26,10 @@ from deitft.errors import DataError, MissingInputError, UsageError
 from deitft.runs.contest import Entry
 from deitft.runs.folder import RunFolder
 
-CLASSES = ("boot", "dress", "hat", "pants", "shirt", "shoe")
-SHORT = ("model.image_size=32", "train.length=4 steps", "train.batch=16", "train.micro_batch=16")
-
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("shop") / "photos", 20, classes=CLASSES)
+    return write_shop(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(scope="module")

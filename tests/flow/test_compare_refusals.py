@@ -8,19 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from run_kit import fails, finetune, write_photos
+from compare_shop import SHORT, write_shop
+from run_kit import fails, finetune
 
 import deitft
 from deitft.cli.app import main
 from deitft.errors import DataError, MissingInputError, OutputError, UnavailableError, UsageError
 
-CLASSES = ("boot", "dress", "hat", "pants", "shirt", "shoe")
-SHORT = ("model.image_size=32", "train.length=4 steps", "train.batch=16", "train.micro_batch=16")
-
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("shop") / "photos", 20, classes=CLASSES)
+    return write_shop(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(scope="module")
